@@ -1,0 +1,348 @@
+"""The data that travels: Task → Attempt → Verdict → Episode, and the graph's State.
+
+All models are frozen and refuse unknown fields; behaviour lives elsewhere. This module imports no other
+part of Crucible.
+
+Units: seconds for `*_s`, MiB for `*_mib`, tokens as the model's own tokenizer counts them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated, Any, Literal, TypedDict, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+EPISODE_VERSION = 1
+T = TypeVar("T")
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# ---------------------------------------------------------------- what is asked
+
+
+class Limits(Frozen):
+    """What one candidate program may use."""
+
+    wall_s: float = Field(10.0, gt=0, le=600)
+    cpu_s: float = Field(10.0, gt=0, le=600)
+    memory_mib: int = Field(512, ge=64, le=65536)
+    output_bytes: int = Field(1 << 20, ge=1024)
+    disk_mib: int = Field(64, ge=1, le=4096)
+
+
+class Example(Frozen):
+    """One input/output pair: a list input is positional arguments, an object keyword arguments."""
+
+    input: Any
+    output: Any
+
+
+class Task(Frozen):
+    """What the user wants. `tests` and `examples` are visible to the loop.
+
+    Hidden cases (`test_cases` with `expected_outputs` in a task file) never reach a node: they are kept
+    beside the task, in `HiddenTests`, and only the judge that scores a finished run reads them.
+    """
+
+    prompt: str
+    id: str = ""
+    title: str = ""
+    language: str = "python"
+    entry_point: str | None = None
+    examples: tuple[Example, ...] = ()
+    tests: str = ""
+    limits: Limits = Limits()
+    max_tokens: int | None = Field(None, ge=1)
+    constraints: tuple[str, ...] = ()
+    difficulty: str = ""
+    source: str = ""
+
+
+class HiddenTests(Frozen):
+    """Cases that score a run after it has ended; no node ever sees them."""
+
+    examples: tuple[Example, ...] = ()
+
+
+# ---------------------------------------------------------------- talking to a model
+
+
+class Message(Frozen):
+    """One chat turn. A last message of role `assistant` is a prefill the model continues."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Sampling(Frozen):
+    """How to draw one completion."""
+
+    max_tokens: int = Field(1024, ge=1)
+    temperature: float = Field(0.0, ge=0.0, le=2.0)
+    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    seed: int = Field(0, ge=0, lt=2**32)
+    stop: tuple[str, ...] = ()
+    json_schema: dict[str, Any] | None = None
+    grammar: str | None = None  # GBNF; excludes json_schema
+    logprobs: int = Field(0, ge=0, le=20)  # alternatives per token; 0 = none
+
+
+class TokenLogprob(Frozen):
+    """A generated token, its natural-log probability, and the likeliest alternatives."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+class Completion(Frozen):
+    """What the model wrote for one Sampling. Token counts are the engine's own, exact."""
+
+    text: str
+    finish_reason: Literal["stop", "length", "cancelled"]
+    prompt_tokens: int
+    completion_tokens: int
+    seed: int
+    wall_s: float
+    logprobs: tuple[TokenLogprob, ...] | None = None
+
+
+class ModelIdentity(Frozen):
+    """The policy that produced a completion: enough to tell two policies apart."""
+
+    name: str
+    engine: str
+    sha256: str | None = None
+    adapter: str | None = None
+    context_length: int = 0
+
+
+# ---------------------------------------------------------------- what came of it
+
+
+class FindingKind(StrEnum):
+    SYNTAX = "syntax"
+    LINT = "lint"
+    TYPE = "type"
+    SECURITY = "security"
+    RUNTIME = "runtime"
+    WRONG_ANSWER = "wrong-answer"
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    MISSING_ENTRY = "missing-entry"
+    STYLE = "style"
+    CONSTRAINT = "constraint"
+
+
+class Feedback(Frozen):
+    """One typed finding about one attempt, with the failing example where there is one."""
+
+    kind: FindingKind
+    severity: Literal["info", "warning", "error"]
+    message: str
+    attempt_id: str = ""
+    line: int | None = None
+    column: int | None = None
+    rule: str | None = None
+    call: str | None = None
+    expected: str | None = None
+    actual: str | None = None
+
+
+CaseStatus = Literal["pass", "wrong", "error", "timeout", "memory", "killed", "protocol", "skipped"]
+
+
+class CaseResult(Frozen):
+    """One test's outcome as the judge saw it. Texts are capped and escaped by the judge."""
+
+    status: CaseStatus
+    call: str
+    expected: str | None = None
+    actual: str | None = None
+    message: str = ""
+    wall_s: float = 0.0
+
+
+class Verdict(Frozen):
+    """Produced outside the candidate's process. Only `passed == total > 0` is a pass."""
+
+    verdict: Literal["pass", "fail"]
+    reason: str
+    passed: int
+    total: int
+    cases: tuple[CaseResult, ...] = ()
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    memory_mib: float = 0.0
+    tier: str = ""
+
+    @property
+    def fraction(self) -> float:
+        return self.passed / self.total if self.total else 0.0
+
+
+class Attempt(Frozen):
+    """One candidate program and how it came to be."""
+
+    id: str
+    cycle: int
+    index: int
+    code: str
+    completion: str
+    fingerprint: str  # sha256 of the AST-normalised code; equal = the same program
+    prompt_fingerprint: str
+    prompt_tokens: int
+    completion_tokens: int
+    seed: int
+    temperature: float
+    strategy: str
+    finish_reason: str = "stop"
+    adapter: str | None = None
+    duplicate_of: str | None = None
+    verdict: Verdict | None = None
+    findings: tuple[Feedback, ...] = ()
+
+    @property
+    def solved(self) -> bool:
+        return self.verdict is not None and self.verdict.verdict == "pass"
+
+
+class Diagnosis(Frozen):
+    """What reflect concluded about one failed attempt."""
+
+    attempt_id: str
+    cause: str
+    fix: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Approval(Frozen):
+    """Who let code run, or did not, and why."""
+
+    granted: bool
+    mode: Literal["ask", "auto", "never"]
+    reason: str
+    at: float = Field(default_factory=time.time)
+
+
+class Tokens(Frozen):
+    prompt: int = 0
+    completion: int = 0
+
+    def __add__(self, other: Tokens) -> Tokens:
+        return Tokens(prompt=self.prompt + other.prompt, completion=self.completion + other.completion)
+
+
+Status = Literal["solved", "unsolved", "refused", "error"]
+
+
+class Episode(Frozen):
+    """The versioned record of one run: everything a trainer or an auditor needs, and nothing secret."""
+
+    version: int = EPISODE_VERSION
+    episode_id: str
+    run_id: str
+    parent_run: str | None = None
+    task: Task
+    status: Status
+    code: str
+    best_attempt: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    diagnoses: tuple[Diagnosis, ...] = ()
+    feedback: tuple[Feedback, ...] = ()
+    prompts: dict[str, tuple[Message, ...]] = Field(default_factory=dict)  # by prompt fingerprint
+    retrieved: tuple[str, ...] = ()  # episode ids used as few-shot examples
+    verdict: Verdict | None = None
+    hidden_verdict: Verdict | None = None
+    rewards: dict[str, float] = Field(default_factory=dict)
+    approval: Approval | None = None
+    tokens: Tokens = Tokens()
+    cycles: int = 0
+    wall_s: float = 0.0
+    model: ModelIdentity
+    strategy: str
+    seed: int
+    config_hash: str
+    created: float = Field(default_factory=time.time)
+
+
+class Hit(Frozen):
+    """One memory search result. `score` is cosine similarity, 1 = identical."""
+
+    episode_id: str
+    score: float
+    kind: str
+    title: str
+    text: str
+    code: str
+    solved: bool
+    created: float
+
+
+class Event(Frozen):
+    """Something that happened in a run, as `Crucible.stream` yields it.
+
+    kinds: run-started, cycle-started, retrieved, sampling, token (data: index, text), sampled, checked,
+    verdict, decision, diagnosis, engine-restarted, refused, run-finished; a plugin may add its own.
+    """
+
+    kind: str
+    run_id: str
+    data: dict[str, Any] = Field(default_factory=dict)
+    at: float = Field(default_factory=time.time)
+
+
+# ---------------------------------------------------------------- the graph's state
+
+
+def merge_attempts(old: Sequence[Attempt], new: Sequence[Attempt]) -> list[Attempt]:
+    """Reducer: a new attempt is appended, one with a known id replaces the old."""
+    merged = {attempt.id: attempt for attempt in old}
+    merged.update((attempt.id, attempt) for attempt in new)
+    return list(merged.values())
+
+
+def extend(old: Sequence[T], new: Sequence[T]) -> list[T]:
+    """Reducer: what a node returns is added to what is there."""
+    return [*old, *new]
+
+
+def add_tokens(old: Tokens, new: Tokens) -> Tokens:
+    return old + new
+
+
+def merge_prompts(
+    old: dict[str, tuple[Message, ...]], new: dict[str, tuple[Message, ...]]
+) -> dict[str, tuple[Message, ...]]:
+    return {**old, **new}
+
+
+class State(TypedDict, total=False):
+    """What flows through the graph. A node returns only the keys it changes."""
+
+    run_id: str
+    parent_run: str | None
+    task: Task
+    seed: int
+    strategy: str
+    started: float  # wall clock, seconds since the epoch
+    spent_s: float  # wall seconds used, pauses between resumes not counted
+    cycle: int
+    decision: Literal["resample", "repair"]
+    repair_of: str | None  # attempt id the next generation repairs
+    attempts: Annotated[list[Attempt], merge_attempts]
+    feedback: Annotated[list[Feedback], extend]
+    diagnoses: Annotated[list[Diagnosis], extend]
+    prompts: Annotated[dict[str, tuple[Message, ...]], merge_prompts]
+    shots: list[Hit]
+    approval: Approval | None
+    tokens: Annotated[Tokens, add_tokens]
+    stop: str | None  # why the loop ended: solved, budget: …, refused, no tests
+    episode: Episode | None
