@@ -195,6 +195,7 @@ class Attempt(Frozen):
     index: int
     code: str
     completion: str
+    extraction: tuple[str, ...] = ()  # what it took to find the code in the completion
     fingerprint: str  # sha256 of the AST-normalised code; equal = the same program
     prompt_fingerprint: str
     prompt_tokens: int
@@ -252,6 +253,7 @@ class Episode(Frozen):
     parent_run: str | None = None
     task: Task
     status: Status
+    stop: str = ""  # why the loop ended
     code: str
     best_attempt: str | None = None
     attempts: tuple[Attempt, ...] = ()
@@ -332,7 +334,6 @@ class State(TypedDict, total=False):
     task: Task
     seed: int
     strategy: str
-    started: float  # wall clock, seconds since the epoch
     spent_s: float  # wall seconds used, pauses between resumes not counted
     cycle: int
     decision: Literal["resample", "repair"]

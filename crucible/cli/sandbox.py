@@ -1,0 +1,101 @@
+"""`crucible sandbox`: prove the isolation, run a program in it, judge a program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crucible.errors import InputError
+
+app = typer.Typer(
+    help="The isolation that generated code runs in. Nothing runs outside it; where no tier works, execution is refused.",
+    no_args_is_help=True,
+)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+
+
+@app.command()
+def check(as_json: JsonOption = False) -> int:
+    """Run a canary program in the sandbox and report what it could and could not do. Exit 1 if a promise is broken."""
+    from crucible.cli.output import print_json
+    from crucible.security.probe import observe
+    from crucible.security.sandbox import BubblewrapSandbox
+
+    report = observe(BubblewrapSandbox())
+    if as_json:
+        print_json({**report.model_dump(mode="json"), "ok": report.ok})
+        return 0 if report.ok else 1
+    typer.echo(f"tier {report.tier}")
+    for item in report.properties:
+        typer.echo(f"{'pass' if item.held else 'FAIL'}  {item.name:<22} {item.observed}")
+    return 0 if report.ok else 1
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="A Python program.", exists=False)],
+    profile: Annotated[str, typer.Option(help="function: no processes, no network (the only profile so far).")] = "function",
+    wall: Annotated[float, typer.Option(min=0.1, max=600, help="Wall-clock limit in seconds.")] = 10.0,
+    memory: Annotated[int, typer.Option(min=64, help="Memory limit in MiB.")] = 512,
+    as_json: JsonOption = False,
+) -> int:
+    """Run one Python program in the sandbox, as __main__. Exit 1 unless it ends with exit code 0 inside its limits."""
+    import sys
+
+    from crucible.cli.output import print_json, say
+    from crucible.security.probe import select_sandbox
+    from crucible.security.text import printable
+    from crucible.types import Limits
+
+    if profile != "function":
+        raise InputError(f"unknown profile {profile!r}; there is: function")
+    result = select_sandbox().run(_source(file), limits=Limits(wall_s=wall, cpu_s=wall, memory_mib=memory))
+    if as_json:
+        print_json(result.model_dump(mode="json"))
+    else:
+        sys.stdout.write(printable(result.stdout))
+        sys.stderr.write(printable(result.stderr))
+        say(f"{result.status}, exit code {result.exit_code}, {result.wall_s:.2f} s, {result.memory_mib:.0f} MiB, tier {result.tier}")
+    return 0 if result.status == "ok" else 1
+
+
+@app.command()
+def judge(
+    task: Annotated[str, typer.Argument(help="Task file, or text with asserts or doctests.")],
+    code: Annotated[Path, typer.Argument(help="The program to judge.")],
+    as_json: JsonOption = False,
+) -> int:
+    """Judge a program against a task's tests and hidden cases, outside the program's process. Exit 1 if it fails."""
+    from crucible.app import prepare
+    from crucible.cli.output import print_json
+    from crucible.cli.taskfile import read_task
+    from crucible.security.judge import SandboxJudge
+    from crucible.security.probe import select_sandbox
+    from crucible.security.text import printable
+
+    found = read_task(task)
+    source = _source(code)
+    ready = prepare(found.task)
+    if found.hidden.examples:
+        ready = ready.model_copy(update={"examples": ready.examples + found.hidden.examples})
+    verdict = SandboxJudge(select_sandbox()).judge(source, ready)
+    if as_json:
+        print_json(verdict.model_dump(mode="json"))
+    else:
+        typer.echo(printable(f"{verdict.verdict}  {verdict.passed}/{verdict.total}  {verdict.reason}"))
+        for case in verdict.cases:
+            got = f", got {case.actual}" if case.actual is not None and case.status != "pass" else ""
+            typer.echo(printable(f"  {case.status:<8} {case.call}: expected {case.expected}{got} {case.message}"))
+    return 0 if verdict.verdict == "pass" else 1
+
+
+def _source(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text (byte {error.start})") from error

@@ -1,0 +1,206 @@
+"""What `solve` shows while it works, on stderr: a live line and the model's text on a terminal, nothing elsewhere.
+
+Everything a model wrote passes `printable` first, so that no answer can drive the terminal.
+"""
+
+from __future__ import annotations
+
+import difflib
+import queue
+import time
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.syntax import Syntax
+from rich.text import Text
+
+from crucible.security.text import printable
+from crucible.types import Approval, Episode, Event, Feedback
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+TAIL_LINES = 10
+MAX_FINDINGS = 4
+
+
+class SolveView:
+    """Call with every Event, in the main thread. Use as a context manager: the live region ends with it."""
+
+    def __init__(self, console: Console, *, max_cycles: int) -> None:
+        self._console = console
+        self._max_cycles = max_cycles
+        self._live: Live | None = None
+        self._began = time.monotonic()
+        self._doing = "starting"
+        self._streams: dict[int, list[str]] = {}
+        self._chunks = 0
+        self._drawing_since = 0.0
+        self._last_code = ""
+        self._codes: dict[str, str] = {}
+        self.answers: queue.SimpleQueue[Approval] = queue.SimpleQueue()
+
+    def __enter__(self) -> SolveView:
+        if self._console.is_terminal:
+            self._live = Live(self._render(), console=self._console, refresh_per_second=8, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def doing(self, what: str) -> None:
+        """Name what is going on now, before the first event (loading the model, say)."""
+        self._doing = what
+        self._refresh()
+
+    def __call__(self, event: Event) -> None:
+        handler = getattr(self, "_on_" + event.kind.replace("-", "_"), None)
+        if handler is not None:
+            handler(event.data)
+        self._refresh()
+
+    # ------------------------------------------------------------- events
+
+    def _on_run_started(self, data: dict[str, Any]) -> None:
+        model = data["model"]
+        verb = "resumed" if data["resumed"] else "solving"
+        self._line(f"{verb} with {model['name']} on the {model['engine']} engine", "bold")
+
+    def _on_retrieved(self, data: dict[str, Any]) -> None:
+        titles = ", ".join(f"{hit['title'] or hit['episode_id'][:8]} ({hit['score']:.2f})" for hit in data["episodes"])
+        self._line(f"  remembered: {titles}", "cyan")
+
+    def _on_sampling(self, data: dict[str, Any]) -> None:
+        count = data["samples"]
+        self._streams, self._chunks, self._drawing_since = {}, 0, time.monotonic()
+        self._doing = f"cycle {data['cycle']}/{self._max_cycles} · {data['strategy']} · {count} sample{'s' * (count > 1)}"
+
+    def _on_token(self, data: dict[str, Any]) -> None:
+        self._streams.setdefault(data["index"], []).append(data["text"])
+        self._chunks += 1
+
+    def _on_sampled(self, data: dict[str, Any]) -> None:
+        attempt = data["attempt"]
+        seconds = max(time.monotonic() - self._drawing_since, 1e-3)
+        rate = f"{attempt['completion_tokens']} tokens, {self._chunks / seconds:.0f} tokens/s in the batch"
+        self._codes[attempt["id"]] = attempt["code"]
+        if attempt["duplicate_of"]:
+            self._line(f"  {attempt['id']}  same program as {attempt['duplicate_of']}, not run again ({rate})", "dim")
+            return
+        self._line(f"  {attempt['id']}  {attempt['strategy']} at temperature {attempt['temperature']:g} ({rate})")
+        self._show_code(attempt["code"])
+        self._streams = {}
+        self._doing = "testing in the sandbox"
+
+    def _on_checked(self, data: dict[str, Any]) -> None:
+        for item in data["findings"][:MAX_FINDINGS]:
+            self._finding(data["attempt_id"], Feedback.model_validate(item))
+
+    def _on_verdict(self, data: dict[str, Any]) -> None:
+        verdict = data["verdict"]
+        style = "bold green" if verdict["verdict"] == "pass" else "red"
+        mark = "PASS" if verdict["verdict"] == "pass" else "FAIL"
+        self._line(f"  {data['attempt_id']}  {mark} {verdict['passed']}/{verdict['total']} {verdict['reason']}", style)
+        failing = [case for case in verdict["cases"] if case["status"] not in ("pass", "skipped")]
+        for case in failing[:2]:
+            got = f", got {case['actual']}" if case["actual"] is not None else ""
+            self._line(f"        {case['call']}: expected {case['expected']}{got} {case['message']}", "red")
+
+    def _on_decision(self, data: dict[str, Any]) -> None:
+        if data["decision"] == "repair":
+            self._doing = f"reflecting on {data['attempt_id']}"
+
+    def _on_diagnosis(self, data: dict[str, Any]) -> None:
+        self._line(f"  diagnosis of {data['attempt_id']}: {data['cause']} {data['fix']}", "yellow")
+
+    def _on_engine_restarted(self, data: dict[str, Any]) -> None:
+        self._line(f"  {data['message']}", "bold yellow")
+
+    def _on_refused(self, data: dict[str, Any]) -> None:
+        self._line(f"  not run: {data['reason']}", "bold yellow")
+
+    def _on_approval_needed(self, data: dict[str, Any]) -> None:
+        """Ask in this thread; the run waits in its own for the answer in `answers`."""
+        if not self._console.is_terminal:
+            return
+        if self._live is not None:
+            self._live.stop()
+        approval = Approval(granted=False, mode="ask", reason="interrupted at the question")
+        try:
+            self._console.print("May this run's candidates be executed in the sandbox? [bold]y[/]es / [bold]n[/]o: ", end="")
+            answer = input().strip().lower()
+            granted = answer in ("y", "yes")
+            approval = Approval(granted=granted, mode="ask", reason="approved by the user" if granted else "the user said no")
+        except EOFError:
+            approval = Approval(granted=False, mode="ask", reason="no answer to the question")
+        finally:
+            self.answers.put(approval)
+        if self._live is not None:
+            self._live.start()
+
+    # ------------------------------------------------------------- drawing
+
+    def totals(self, episode: Episode) -> None:
+        """The last lines: what came of it and what it cost."""
+        tokens, seconds = episode.tokens, episode.wall_s
+        style = "bold green" if episode.status == "solved" else "bold yellow"
+        reason = "" if episode.stop == episode.status else f" ({episode.stop})"
+        self._line(f"{episode.status}{reason}", style)
+        self._line(
+            f"{episode.cycles} cycle{'s' * (episode.cycles != 1)}, {len(episode.attempts)} samples, "
+            f"{tokens.completion} tokens written and {tokens.prompt} read, {seconds:.1f} s; "
+            f"run {episode.run_id}, episode {episode.episode_id[:8]}",
+            "dim",
+        )
+
+    def _show_code(self, code: str) -> None:
+        """The first program whole, later ones as a difference from the one before."""
+        if not self._console.is_terminal or not code.strip():
+            return
+        if not self._last_code:
+            self._console.print(Syntax(printable(code), "python", background_color="default", padding=(0, 4)))
+        else:
+            changed = difflib.unified_diff(self._last_code.splitlines(), code.splitlines(), "before", "now", lineterm="", n=1)
+            text = printable("\n".join(changed))
+            self._console.print(Syntax(text, "diff", background_color="default", padding=(0, 4)))
+        self._last_code = code
+
+    def _finding(self, attempt_id: str, finding: Feedback) -> None:
+        place = f" line {finding.line}" if finding.line else ""
+        style = {"error": "red", "warning": "yellow"}.get(finding.severity, "dim")
+        rule = f" [{finding.rule}]" if finding.rule else ""
+        self._line(f"  {attempt_id}  {finding.kind}{place}: {finding.message}{rule}", style)
+
+    def _line(self, text: str, style: str = "") -> None:
+        if self._console.is_terminal:
+            self._console.print(Text(printable(" ".join(text.split("\n")).rstrip()), style=style))
+
+    def _refresh(self) -> None:
+        if self._live is not None:
+            self._live.update(self._render())
+
+    def _render(self) -> RenderableType:
+        elapsed = time.monotonic() - self._began
+        rate = ""
+        if self._streams:
+            rate = f" · {self._chunks / max(time.monotonic() - self._drawing_since, 1e-3):.0f} tokens/s"
+        status = Spinner("dots", Text(f"{self._doing}{rate} · {elapsed:.0f} s", style="bold"))
+        if not self._streams:
+            return status
+        first = "".join(self._streams[min(self._streams)])
+        tail = printable("\n".join(first.splitlines()[-TAIL_LINES:]))
+        return Group(status, Syntax(tail, "python", background_color="default", padding=(0, 4)))
+
+
+class TerminalApprover:
+    """Waits for the answer that SolveView asked for. The wait is in the run's thread, the question in the main one."""
+
+    def __init__(self, view: SolveView) -> None:
+        self._view = view
+
+    def approve(self, code: str, findings: tuple[Feedback, ...]) -> Approval:
+        return self._view.answers.get()

@@ -1,0 +1,43 @@
+"""Settings: packaged defaults < user file < project file < environment < options. See `load`.
+
+The environment is read in this package and nowhere else. What reads files is imported on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from crucible.config.paths import Paths, find_paths
+from crucible.config.settings import (
+    CyclesSettings,
+    Explained,
+    MemorySettings,
+    ModelSettings,
+    SandboxSettings,
+    Settings,
+    ToolsSettings,
+)
+
+if TYPE_CHECKING:
+    from crucible.config.load import load_settings, validate_file
+
+__all__ = [
+    "CyclesSettings",
+    "Explained",
+    "MemorySettings",
+    "ModelSettings",
+    "Paths",
+    "SandboxSettings",
+    "Settings",
+    "ToolsSettings",
+    "find_paths",
+    "load_settings",
+    "validate_file",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in ("load_settings", "validate_file"):
+        raise AttributeError(f"module 'crucible.config' has no attribute {name!r}")
+    return getattr(import_module("crucible.config.load"), name)

@@ -1,0 +1,103 @@
+"""Reads the sources, checks each by itself, and merges them:
+
+    packaged defaults < user file < ./crucible.yaml (or the file given) < CRUCIBLE_SECTION__KEY < options
+
+Every source is checked before merging, so a message names the file and line, the variable or the option
+that is wrong, even where a later source would have hidden it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from crucible.config.checks import Source, check
+from crucible.config.document import Document, parse_document, read_document
+from crucible.config.paths import find_paths, user_file
+from crucible.config.settings import Sections, Settings
+from crucible.errors import ConfigError
+
+PROJECT_FILE = "crucible.yaml"
+DEFAULT_FILES = ("model.yaml", "cycles.yaml", "tools.yaml")
+
+
+def load_settings(
+    *,
+    project_dir: Path | None = None,
+    config_file: Path | None = None,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Settings:
+    """The settings of this process.
+
+    project_dir: folder whose crucible.yaml counts, default the working directory.
+    config_file: a file read in place of that one; it must exist.
+    overrides: by section and key, as the command line gives them; they are the strongest.
+    Raises ConfigError: one line naming source, place, key and what is wrong.
+    """
+    from crucible.config.environment import environment_source  # pydantic-settings costs 40 ms to import
+
+    sources = [_defaults()]
+    project = (project_dir or Path()) / PROJECT_FILE
+    if user_file().is_file():
+        sources.append(file_source(user_file()))
+    if config_file is not None or project.is_file():
+        sources.append(file_source(config_file or project))
+    sources.append(environment_source())
+    sources.append(_options(overrides or {}))
+    merged: dict[str, dict[str, Any]] = {name: {} for name in Sections.model_fields}
+    origin: dict[str, str] = {}
+    for source in sources:
+        _refuse(check(source))
+        for section, values in source.sections():
+            for key, value in values.items():
+                merged[section][key] = value
+                origin[f"{section}.{key}"] = source.origin((section, key))
+    return Settings.model_validate({**merged, "paths": find_paths(), "origin": origin})
+
+
+def validate_file(path: Path) -> list[str]:
+    """Every problem of a settings file, one line each; empty when it is right."""
+    return check(file_source(path))
+
+
+def file_source(path: Path) -> Source:
+    return _source(read_document(path), str(path))
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ConfigError(problems[0] + more)
+
+
+def _source(document: Document, name: str) -> Source:
+    def locate(place: tuple[str | int, ...]) -> str:
+        position = document.position(place)
+        return f"{name}:{position[0]}:{position[1]}" if position else name
+
+    def origin(place: tuple[str | int, ...]) -> str:
+        position = document.position(place)
+        return f"{name}:{position[0]}" if position else name
+
+    problems = tuple(
+        f"{name}:{position[0]}:{position[1]}: {text}" if position else f"{name}: {text}"
+        for position, text in document.problems
+    )
+    return Source(document.data, locate, origin, strict=True, problems=problems)
+
+
+@cache
+def _defaults() -> Source:
+    """The packaged files as one source; they are read once per process."""
+    data: dict[str, Any] = {}
+    folder = files("crucible.config") / "defaults"
+    for name in DEFAULT_FILES:
+        data.update(parse_document((folder / name).read_text(encoding="utf-8")).data)
+    return Source(data, lambda _: "packaged defaults", lambda _: "default", strict=True)
+
+
+def _options(overrides: Mapping[str, Mapping[str, Any]]) -> Source:
+    return Source(overrides, lambda _: "option", lambda _: "option", strict=False)

@@ -1,0 +1,201 @@
+"""The settings, section by section: types, ranges, meaning. Their defaults live in `defaults/*.yaml` alone.
+
+A `Settings` is plain frozen data: making one reads no file and no environment (`load.load_settings` does).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr
+
+from crucible.config.paths import Paths
+from crucible.types import Frozen, Limits
+
+
+def _http(url: str) -> str:
+    if not re.match(r"https?://[^\s/]", url):
+        raise ValueError("must begin with http:// or https:// and name a host")
+    return url
+
+
+def _schedule(temperatures: tuple[float, ...]) -> tuple[float, ...]:
+    if not 1 <= len(temperatures) <= 256:
+        raise ValueError("must list 1 to 256 temperatures")
+    return temperatures
+
+
+Url = Annotated[str, AfterValidator(_http)]
+Name = Annotated[str, Field(min_length=1, max_length=512)]
+Temperature = Annotated[float, Field(ge=0.0, le=2.0)]
+Schedule = Annotated[tuple[Temperature, ...], AfterValidator(_schedule)]
+
+
+class Section(Frozen):
+    """A group of settings. The docstring under a field says its unit and effect."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class ModelSettings(Section):
+    """Which model answers, through which engine, and how samples are drawn."""
+
+    name: Name
+    """A name from the catalogue, or what the server at `base_url` calls its model."""
+    engine: Literal["auto", "embedded", "openai", "scripted", "sglang"]
+    """What runs the model; `auto`: SGLang where configured or a GPU can run it, else the embedded engine."""
+    adapter: Name | None = None
+    """Fine-tuned adapter served on top of the model, by name; None serves the base model."""
+    base_url: Url | None = None
+    """Address of an OpenAI-compatible or SGLang server."""
+    api_key: SecretStr | None = None
+    """Key that server asks for; masked wherever settings are shown."""
+    port: int = Field(ge=0, le=65535)
+    """Local TCP port of the embedded engine; 0 takes a free one."""
+    context_length: int = Field(ge=256, le=1 << 20)
+    """Tokens one request (prompt and answer) may span; memory grows with it."""
+    slots: int = Field(ge=1, le=256)
+    """Requests the embedded engine decodes at once."""
+    threads: int = Field(ge=0, le=1024)
+    """CPU threads of the embedded engine; 0 picks by what else the run does."""
+    timeout_s: float = Field(gt=0, le=86_400)
+    """Seconds without an answer after which a request counts as failed."""
+    hub_url: Url
+    """Where model files are pulled from; each is checked against its published SHA-256."""
+    script: Path | None = None
+    """File the scripted engine answers from."""
+    prefill: bool
+    """Whether the answer's first words are given to the model, as its maker does when measuring it."""
+    temperatures: Schedule
+    """Sampling temperatures over the samples of a batch, repeated as needed; 0 is greedy."""
+    top_p: float = Field(gt=0.0, le=1.0)
+    """Probability mass that nucleus sampling draws from."""
+    max_tokens: int = Field(ge=1, le=1 << 20)
+    """Tokens one sample may write; a task may ask for fewer."""
+
+
+class CyclesSettings(Section):
+    """The loop's budgets, strategy and approval."""
+
+    max_cycles: int = Field(ge=1, le=1000)
+    """Times a run may generate."""
+    max_reflect: int = Field(ge=0, le=1000)
+    """Failed attempts of a run that may be diagnosed and repaired."""
+    samples: int = Field(ge=1, le=256)
+    """Candidate programs per cycle."""
+    greedy_first: bool
+    """Whether the first cycle draws one greedy sample instead of a batch."""
+    max_total_tokens: int = Field(ge=1, le=1 << 30)
+    """Tokens a run may generate over all cycles."""
+    max_wall_s: float = Field(gt=0, le=604_800)
+    """Wall seconds a run may take, pauses between resumes not counted."""
+    strategy: Literal["auto", "direct", "resample", "repair"]
+    """What follows a failed cycle: a repair, fresh samples, either as the facts say, or nothing."""
+    require_human_approval: bool
+    """Whether generated code waits for a yes before it runs in the sandbox."""
+    approve: Literal["ask", "auto", "never"]
+    """How that yes is given: on the terminal, always, or not at all (static checks only)."""
+    seed: int = Field(ge=0, lt=2**32)
+    """Every sample's seed is derived from this one."""
+
+
+class ToolsSettings(Section):
+    """Switches, one per part of the loop."""
+
+    static_analysis: bool
+    """Whether candidates are analysed before they run; the safety validator is on regardless."""
+    lint: bool
+    """Whether lint findings are shown to the model."""
+    memory: bool
+    """Whether solved episodes of similar tasks are put into the prompt."""
+    reflection: bool
+    """Whether a failed attempt is diagnosed before it is repaired."""
+    dataset_logging: bool
+    """Whether every run is stored as an episode."""
+    disabled_nodes: tuple[Name, ...]
+    """Names of graph nodes to leave out, plugins included."""
+
+
+class MemorySettings(Section):
+    """How remembered episodes are used as examples."""
+
+    k: int = Field(ge=0, le=100)
+    """Episodes put into the prompt; 0 for none."""
+    min_score: float = Field(ge=-1.0, le=1.0)
+    """Cosine similarity of task texts below which an episode is no example."""
+    max_shot_chars: int = Field(ge=0, le=1 << 20)
+    """Characters of code above which an episode is too long for an example."""
+
+
+class SandboxSettings(Section):
+    """Limits of one candidate program, for tasks that set none. Same bounds as `types.Limits`."""
+
+    wall_s: float = Field(gt=0, le=600)
+    """Wall seconds it may take."""
+    cpu_s: float = Field(gt=0, le=600)
+    """CPU seconds it may use."""
+    memory_mib: int = Field(ge=64, le=65536)
+    """MiB of memory it may use."""
+    output_bytes: int = Field(ge=1024, le=1 << 30)
+    """Bytes it may write to stdout, and as many to stderr."""
+    disk_mib: int = Field(ge=1, le=4096)
+    """MiB it may write to its scratch disk."""
+
+    def limits(self) -> Limits:
+        return Limits(**self.model_dump())
+
+
+class Sections(Frozen):
+    """What a settings file may hold."""
+
+    model: ModelSettings
+    cycles: CyclesSettings
+    tools: ToolsSettings
+    memory: MemorySettings
+    sandbox: SandboxSettings
+
+
+class Explained(NamedTuple):
+    """One row of `crucible config show`; `value` is JSON-ready, secrets masked."""
+
+    key: str
+    value: Any
+    source: str
+
+
+NOT_HASHED = {"model": {"api_key", "base_url", "hub_url", "port", "script"}}
+"""Secrets, addresses, paths: they say where things are. What they led to is in the run's model identity."""
+
+
+class Settings(Sections):
+    """All settings of a process, where its files lie, and who set what."""
+
+    paths: Paths
+    origin: dict[str, str] = Field(default_factory=dict, repr=False)
+    """By dotted key: `default`, `file:line`, the environment variable, or `option`."""
+
+    def hash(self) -> str:
+        """SHA-256 (hex) over every setting that can change a run's result: equal hash, equal settings."""
+        included = self.model_dump(mode="json", include=set(Sections.model_fields), exclude=NOT_HASHED)
+        text = json.dumps(included, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def explain(self) -> list[Explained]:
+        """Every setting with its value and the source that set it, in the order of the sections."""
+        dumped = self.model_dump(mode="json", include=set(Sections.model_fields))
+        return [
+            Explained(f"{section}.{key}", _masked(value), self.origin.get(f"{section}.{key}", "given"))
+            for section in Sections.model_fields
+            for key, value in dumped[section].items()
+        ]
+
+
+def _masked(value: Any) -> Any:  # noqa: ANN401
+    """Pydantic masks a SecretStr in JSON by itself; a password inside an address it cannot know."""
+    if isinstance(value, str):
+        return re.sub(r"(?<=://)[^/@\s]*@", "**********@", value)
+    return value

@@ -1,0 +1,99 @@
+"""The command line: `crucible`. Assembles the commands and turns errors into exit codes; work happens elsewhere.
+
+Exit codes: 0 done · 1 not solved, or a check failed · 2 bad input · 3 a part is missing or refused · 130 interrupted.
+Nothing heavy is imported here, so that `crucible --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import click
+import typer
+
+from crucible import __version__
+from crucible.cli import config, doctor, memory, models, nodes, runs, sandbox, session, solve
+from crucible.errors import CrucibleError
+
+EPILOG = (
+    "Start with: crucible doctor · crucible models pull qwen2.5-coder-1.5b · "
+    'crucible solve "Write a function is_even(n). >>> is_even(4) gives True" --approve auto'
+)
+
+app = typer.Typer(
+    name="crucible",
+    help="Self-improving code generation on your own machine.\n\n"
+    "A task goes in; a local code model writes candidates, a sandbox tests them, failures are reflected on, and every "
+    "run is remembered for the next. Without a command: an interactive session.",
+    epilog=EPILOG,
+    rich_markup_mode="rich",
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("solve")(solve.solve)
+app.command("resume")(solve.resume)
+app.add_typer(runs.app, name="runs")
+app.add_typer(memory.app, name="memory")
+app.add_typer(models.app, name="models")
+app.add_typer(sandbox.app, name="sandbox")
+app.add_typer(nodes.app, name="nodes")
+app.command("graph")(nodes.graph)
+app.command("doctor")(doctor.doctor)
+app.add_typer(config.app, name="config")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"crucible {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        session.run(context)
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    code = 0
+    try:
+        code = app(standalone_mode=False) or 0
+    except CrucibleError as error:
+        code = _fail(str(error), error.exit_code)
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        code = _fail("interrupted", 130)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): not an error, and there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        code = _fail(f"cannot write the output: {error.strerror}", 3)
+    sys.exit(code)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _fail(message: str, code: int) -> int:
+    from crucible.cli.output import fail
+
+    fail(message, code, as_json="--json" in sys.argv)
+    return code

@@ -1,0 +1,5 @@
+"""Nodes: the steps of the graph. Plugins import `BaseNode` and `Context` from here."""
+
+from crucible.nodes.base import BaseNode, Context, Update
+
+__all__ = ["BaseNode", "Context", "Update"]

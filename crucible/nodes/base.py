@@ -1,0 +1,81 @@
+"""What a node is, and what it is given.
+
+A node is a class with a `name` and a `run`. The built-in four and every plugin register the same way: an
+entry point in the group `crucible.nodes`. A plugin says where it belongs with `after`: it runs directly
+after that node, before the graph decides where to go next. `examples/crucible-complexity` is a whole plugin.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from crucible.errors import CancelledError
+from crucible.nodes.recipe import Recipe
+from crucible.types import Feedback, State
+
+if TYPE_CHECKING:
+    from crucible.config import CyclesSettings, MemorySettings, ModelSettings, ToolsSettings
+    from crucible.memory.base import EpisodeStore
+    from crucible.models.base import Model
+    from crucible.security.approval import Approver
+    from crucible.security.base import Judge
+
+Update = Mapping[str, Any]
+"""The State keys a node changes."""
+
+
+def _silent(kind: str, /, **data: Any) -> None:  # noqa: ANN401
+    """Default for `Context.emit`: nobody listens."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """The parts a node may use. Nothing else reaches it: no globals, no environment, no hidden tests."""
+
+    model: Model
+    memory: EpisodeStore | None
+    judge: Judge
+    validate: Callable[[str], tuple[Feedback, ...]]
+    approver: Approver
+    recipe: Recipe
+    model_settings: ModelSettings
+    cycles: CyclesSettings
+    tools: ToolsSettings
+    memory_settings: MemorySettings
+    config_hash: str
+    emit: Callable[..., None] = _silent
+    """emit(kind, **data): tell whoever watches the run; thread-safe."""
+    cancel: threading.Event = field(default_factory=threading.Event)
+    clock: Callable[[], float] = time.monotonic
+    run_began: float = field(default_factory=time.monotonic)
+    """When this process took the run up, on `clock`."""
+    spent_before_s: float = 0.0
+    """Wall seconds the run had used when it was taken up."""
+
+    def spent_s(self) -> float:
+        """Wall seconds of the run so far, summed over resumes; pauses between them do not count."""
+        return self.spent_before_s + self.clock() - self.run_began
+
+    def remaining_s(self) -> float:
+        """Wall seconds left of `cycles.max_wall_s`; never below a second, so that a node can finish."""
+        return max(1.0, self.cycles.max_wall_s - self.spent_s())
+
+    def check_cancelled(self) -> None:
+        if self.cancel.is_set():
+            raise CancelledError("interrupted")
+
+
+class BaseNode(ABC):
+    """One step of the graph. Instances are made once per graph and must keep no state between runs."""
+
+    name: ClassVar[str]
+    after: ClassVar[str | None] = None
+
+    @abstractmethod
+    def run(self, state: State, context: Context) -> Update | Awaitable[Update]:
+        """Return the State keys that change. Raise a CrucibleError to end the run (it stays resumable)."""

@@ -1,0 +1,228 @@
+"""generate: ask the model for candidate programs, several in one batch.
+
+A cycle either draws fresh samples of the task's own prompt or repairs one failing attempt. Retrieved episodes
+go in front as solved examples. Programs seen before (same AST) are kept as duplicates and never run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+from crucible.nodes.base import BaseNode, Context, Update
+from crucible.nodes.extract import extract
+from crucible.nodes.policy import budget_left, temperatures
+from crucible.nodes.prompts import render
+from crucible.nodes.recipe import INSIDE_FENCE
+from crucible.security.fingerprint import fingerprint
+from crucible.types import Attempt, Completion, Hit, Message, Sampling, State, Task, Tokens
+
+MAX_VISIBLE_CHARS = 1500
+"""Tests shown to the model are cut here, whole lines only: a small model reads no more, and prefill costs time."""
+
+MAX_FINDINGS = 3
+
+
+class Generate(BaseNode):
+    name = "generate"
+
+    def run(self, state: State, context: Context) -> Update:
+        context.check_cancelled()
+        cycle = state.get("cycle", 0) + 1
+        context.emit("cycle-started", cycle=cycle, decision=state.get("decision", "resample"))
+        shots = state["shots"] if "shots" in state else _retrieve(state["task"], context)
+        repair_of = _find(state, state.get("repair_of"))
+        messages = _messages(state, context, shots, repair_of)
+        key = prompt_fingerprint(messages)
+        samplings = _samplings(state, context, cycle, key)
+        strategy = "repair" if repair_of else "direct" if state["strategy"] == "direct" else "sample"
+        context.emit("sampling", cycle=cycle, samples=len(samplings), strategy=strategy)
+        completions = context.model.generate(
+            messages,
+            samplings,
+            on_delta=lambda index, text: context.emit("token", index=index, text=text),
+            cancel=context.cancel,
+            deadline_s=context.remaining_s(),
+        )
+        for notice in context.model.notices():
+            context.emit("engine-restarted", message=notice)
+        context.check_cancelled()
+        drawn = list(zip(samplings, completions, strict=True))
+        attempts = _attempts(drawn, state, context, key, strategy, cycle, messages)
+        for attempt in attempts:
+            context.emit("sampled", attempt=attempt.model_dump(mode="json", exclude={"verdict", "findings"}))
+        spent = Tokens(
+            prompt=sum(completion.prompt_tokens for completion in completions),
+            completion=sum(completion.completion_tokens for completion in completions),
+        )
+        return {
+            "cycle": cycle,
+            "shots": shots,
+            "attempts": attempts,
+            "tokens": spent,
+            "prompts": {key: tuple(messages)},
+            "repair_of": None,
+        }
+
+
+def prompt_fingerprint(messages: Sequence[Message]) -> str:
+    payload = json.dumps([(message.role, message.content) for message in messages])
+    return hashlib.sha256(payload.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _find(state: State, attempt_id: str | None) -> Attempt | None:
+    return next((attempt for attempt in state.get("attempts", []) if attempt.id == attempt_id), None)
+
+
+# ------------------------------------------------------------- the prompt
+
+
+def _retrieve(task: Task, context: Context) -> list[Hit]:
+    """Solved episodes near enough to this task to help as examples; none rather than unlike ones."""
+    if context.memory is None or not context.tools.memory or context.memory_settings.k == 0:
+        return []
+    settings = context.memory_settings
+    hits = context.memory.fetch_semantic(task_text(task), settings.k, solved=True)
+    near = [
+        hit for hit in hits if hit.score >= settings.min_score and 0 < len(hit.code) <= settings.max_shot_chars
+    ]
+    if near:
+        context.emit("retrieved", episodes=[hit.model_dump(include={"episode_id", "score", "title"}) for hit in near])
+    return near
+
+
+def task_text(task: Task) -> str:
+    """What an episode is found by: the title and the task's words."""
+    return f"{task.title}\n{task.prompt}".strip()
+
+
+def visible_tests(task: Task) -> str:
+    """The tests as the model sees them, cut to whole lines; empty where the prompt already shows them."""
+    shown: list[str] = []
+    if task.tests.strip() and task.tests.strip() not in task.prompt:
+        shown += task.tests.strip().split("\n")
+    name = task.entry_point or "solution"
+    for example in task.examples:
+        if isinstance(example.input, list):
+            arguments = ", ".join(repr(value) for value in example.input)
+        elif isinstance(example.input, dict):
+            arguments = ", ".join(f"{key}={value!r}" for key, value in example.input.items())
+        else:
+            arguments = repr(example.input)
+        shown.append(f"assert {name}({arguments}) == {example.output!r}")
+    kept: list[str] = []
+    for line in shown:
+        if sum(map(len, kept)) + len(line) > MAX_VISIBLE_CHARS:
+            break
+        kept.append(line)
+    return "\n".join(kept)
+
+
+def _messages(state: State, context: Context, shots: Sequence[Hit], repair_of: Attempt | None) -> list[Message]:
+    """System, solved examples, the task, and for a repair the failing answer with what was found."""
+    task, recipe = state["task"], context.recipe
+    messages = [Message(role="system", content=recipe.system)] if recipe.system else []
+    prefill = recipe.prefill or ""
+    for shot in reversed(shots):  # the likest last, next to the task
+        messages.append(Message(role="user", content=_ask(Task(prompt=shot.text))))
+        messages.append(Message(role="assistant", content=_answer(prefill, shot.code)))
+    messages.append(Message(role="user", content=_ask(task)))
+    if repair_of is not None:
+        diagnosis = next((d for d in reversed(state.get("diagnoses", [])) if d.attempt_id == repair_of.id), None)
+        errors = [finding for finding in repair_of.findings if finding.severity == "error"][:MAX_FINDINGS]
+        messages.append(Message(role="assistant", content=_answer(prefill, repair_of.code)))
+        messages.append(Message(role="user", content=render("repair", findings=errors, diagnosis=diagnosis)))
+    if recipe.prefill:
+        messages.append(Message(role="assistant", content=INSIDE_FENCE if repair_of else recipe.prefill))
+    return messages
+
+
+def _ask(task: Task) -> str:
+    return render(
+        "solve",
+        prompt=task.prompt.strip(),
+        tests=visible_tests(task),
+        constraints=task.constraints,
+        entry_point=task.entry_point,
+    )
+
+
+def _answer(prefill: str, code: str) -> str:
+    opening = prefill if prefill.endswith(INSIDE_FENCE) else INSIDE_FENCE
+    return f"{opening}{code.rstrip()}\n```"
+
+
+# ------------------------------------------------------------- the samples
+
+
+def _samplings(state: State, context: Context, cycle: int, key: str) -> list[Sampling]:
+    task, settings, cycles = state["task"], context.model_settings, context.cycles
+    greedy = cycle == 1 and (cycles.greedy_first or state["strategy"] == "direct")
+    samples = 1 if greedy else cycles.samples
+    already = any(
+        attempt.prompt_fingerprint == key and attempt.temperature == 0.0 for attempt in state.get("attempts", [])
+    )
+    schedule = [0.0] if greedy else settings.temperatures
+    share = budget_left(state, cycles) // samples
+    limit = max(1, min(task.max_tokens or settings.max_tokens, share))
+    return [
+        Sampling(
+            max_tokens=limit,
+            temperature=temperature,
+            top_p=settings.top_p if temperature > 0 else 1.0,
+            seed=sample_seed(state["seed"], cycle, index),
+            stop=("\n```",) if context.recipe.opens_fence else (),
+        )
+        for index, temperature in enumerate(temperatures(schedule, samples, already_greedy=already))
+    ]
+
+
+def sample_seed(seed: int, cycle: int, index: int) -> int:
+    """A seed of its own for every sample of a run, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{cycle}/{index}".encode()).digest()[:4], "big")
+
+
+def _attempts(
+    drawn: Sequence[tuple[Sampling, Completion]],
+    state: State,
+    context: Context,
+    key: str,
+    strategy: str,
+    cycle: int,
+    messages: Sequence[Message],
+) -> list[Attempt]:
+    task = state["task"]
+    seen = {attempt.fingerprint: attempt.duplicate_of or attempt.id for attempt in state.get("attempts", [])}
+    attempts: list[Attempt] = []
+    for index, (sampling, completion) in enumerate(drawn):
+        found = extract(
+            completion.text,
+            prompt=task.prompt,
+            entry_point=task.entry_point,
+            inside_fence=messages[-1].role == "assistant" and messages[-1].content.endswith(INSIDE_FENCE),
+        )
+        mark = fingerprint(found.code)
+        attempt_id = f"{cycle}.{index + 1}"
+        attempts.append(
+            Attempt(
+                id=attempt_id,
+                cycle=cycle,
+                index=index,
+                code=found.code,
+                completion=completion.text,
+                extraction=found.how,
+                fingerprint=mark,
+                prompt_fingerprint=key,
+                prompt_tokens=completion.prompt_tokens,
+                completion_tokens=completion.completion_tokens,
+                seed=sampling.seed,
+                temperature=sampling.temperature,
+                strategy=strategy,
+                finish_reason=completion.finish_reason,
+                adapter=context.model.identity.adapter,
+                duplicate_of=seen.get(mark),
+            )
+        )
+        seen.setdefault(mark, attempt_id)
+    return attempts

@@ -1,0 +1,169 @@
+"""One run: Task → Events → Episode. The graph works in a thread of its own; whoever iterates gets its events.
+
+Ctrl-C therefore reaches the iterating thread at once: the run is told to stop, the model's requests are
+cancelled, and the last checkpoint stays for `resume`.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from crucible.errors import CancelledError, CrucibleError, InputError, StoreError
+from crucible.nodes.base import Context
+from crucible.nodes.policy import STRATEGIES
+from crucible.nodes.registry import NodeSpec
+from crucible.orchestrator.checkpoints import RunRequest, RunStore
+from crucible.orchestrator.graph import build
+from crucible.types import Episode, Event, HiddenTests, State
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.sqlite import SqliteSaver
+
+JOIN_S = 5.0
+"""How long a cancelled run may take to put things in order before it is left behind."""
+
+STEPS_PER_CYCLE = 16
+"""Bound on LangGraph's super-steps a cycle: the loop's three and room for plugins."""
+
+
+class Run:
+    """A run that can be iterated once: `for event in run: …`, then `run.episode`."""
+
+    def __init__(self, run_id: str, specs: Mapping[str, NodeSpec], context: Context, store: RunStore) -> None:
+        self.run_id = run_id
+        self.episode: Episode | None = None
+        self._cancel = threading.Event()
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._context = replace(context, emit=self._emit, cancel=self._cancel)
+        self._specs = specs
+        self._store = store
+        self._failure: BaseException | None = None
+
+    @classmethod
+    def start(
+        cls,
+        request: RunRequest,
+        specs: Mapping[str, NodeSpec],
+        context: Context,
+        store: RunStore,
+    ) -> Run:
+        """A new run. Raises InputError for an empty task or an unknown strategy."""
+        if not request.task.prompt.strip():
+            raise InputError("the task is empty: say what the program should do")
+        if request.strategy not in STRATEGIES:
+            raise InputError(f"unknown strategy {request.strategy!r}; there are: {', '.join(STRATEGIES)}")
+        run_id = uuid.uuid4().hex[:12]
+        store.start(run_id, request, context.model.identity.name)
+        return cls(run_id, specs, context, store)
+
+    @classmethod
+    def resume(cls, run_id: str, specs: Mapping[str, NodeSpec], context: Context, store: RunStore) -> Run:
+        """Go on from the last checkpoint of an interrupted run. Raises InputError if it is finished."""
+        record = store.find(run_id)
+        if record.state == "finished":
+            raise InputError(f"run {record.run_id} is finished ({record.status}); there is nothing to resume")
+        return cls(record.run_id, specs, context, store)
+
+    def __iter__(self) -> Iterator[Event]:
+        """Work the run and yield its events. Leaving early, or Ctrl-C, cancels it; it stays resumable."""
+        with self._store.lock(self.run_id):
+            self._store.update(self.run_id, "running")
+            worker = threading.Thread(target=self._work, name=f"run-{self.run_id}", daemon=True)
+            worker.start()
+            try:
+                while (event := self._events.get()) is not None:
+                    yield event
+            except BaseException:
+                self._cancel.set()
+                worker.join(JOIN_S)
+                self._store.update(self.run_id, "interrupted")
+                raise
+            worker.join()
+            self._close()
+
+    def finish(self, watch: Callable[[Event], None] | None = None) -> Episode:
+        """Work the run to its end and return its episode; `watch` is called with every event."""
+        for event in self:
+            if watch is not None:
+                watch(event)
+        if self.episode is None:
+            raise CrucibleError(f"run {self.run_id} ended without an episode")
+        return self.episode
+
+    def _emit(self, kind: str, /, **data: Any) -> None:  # noqa: ANN401
+        self._events.put(Event(kind=kind, run_id=self.run_id, data=data))
+
+    def _close(self) -> None:
+        if self._failure is not None:
+            cancelled = isinstance(self._failure, CancelledError)
+            self._store.update(self.run_id, "interrupted" if cancelled else "failed")
+            raise self._failure
+        self._store.update(self.run_id, "finished", self.episode.status if self.episode else None)
+
+    def _work(self) -> None:
+        try:
+            self._graph()
+        except BaseException as error:  # carried to the iterating thread, which raises it
+            self._failure = _as_crucible(error, self._store)
+        finally:
+            self._events.put(None)
+
+    def _graph(self) -> None:
+        request = self._store.request(self.run_id)
+        saved = saved_state(self._store.saver, self.run_id)
+        context = replace(self._context, spent_before_s=saved.get("spent_s", 0.0), run_began=self._context.clock())
+        graph = build(self._specs, context, self._store.saver)
+        config: RunnableConfig = {
+            "configurable": {"thread_id": self.run_id},
+            "recursion_limit": STEPS_PER_CYCLE * (context.cycles.max_cycles + 1),
+        }
+        self._emit(
+            "run-started",
+            resumed=bool(saved),
+            model=context.model.identity.model_dump(),
+            task=request.task.model_dump(mode="json"),
+        )
+        first = State(run_id=self.run_id, task=request.task, seed=request.seed, strategy=request.strategy)
+        final: State = saved
+        # None goes on from the checkpoint. "sync": a checkpoint is on disk before the next node starts, so a
+        # SIGKILL costs one node's work at most.
+        for values in graph.stream(None if saved else first, config, stream_mode="values", durability="sync"):
+            final = cast(State, values)
+        episode = final.get("episode")
+        if episode is not None:
+            self.episode = _score(episode, request.hidden, context)
+            self._emit("run-finished", episode=self.episode.model_dump(mode="json"))
+
+
+def _score(episode: Episode, hidden: HiddenTests, context: Context) -> Episode:
+    """The episode with the verdict of the hidden cases, which no node has seen, added here and in memory."""
+    if not hidden.examples or episode.status == "refused" or not episode.code:
+        return episode
+    task = episode.task.model_copy(update={"tests": "", "examples": hidden.examples})
+    verdict = context.judge.judge(episode.code, task)
+    rewards = {**episode.rewards, "hidden_tests": verdict.fraction}
+    episode = episode.model_copy(update={"hidden_verdict": verdict, "rewards": rewards})
+    if context.memory is not None and context.tools.dataset_logging:
+        context.memory.add(episode)
+    return episode
+
+
+def saved_state(saver: SqliteSaver, run_id: str) -> State:
+    """The State of the run's last checkpoint; empty if it has none."""
+    saved = saver.get_tuple({"configurable": {"thread_id": run_id}})
+    return cast(State, saved.checkpoint["channel_values"] if saved else {})
+
+
+def _as_crucible(error: BaseException, store: RunStore) -> BaseException:
+    if isinstance(error, sqlite3.DatabaseError):
+        translated = StoreError(f"run store {store.path}: {error}; free some space or set CRUCIBLE_HOME")
+        translated.__cause__ = error
+        return translated
+    return error
