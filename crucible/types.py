@@ -63,6 +63,11 @@ class Task(Frozen):
     difficulty: str = ""
     source: str = ""
 
+    @property
+    def text(self) -> str:
+        """What stands for the task in memory's vector space: the same for storing and for searching."""
+        return f"{self.title}\n{self.prompt}".strip()
+
 
 class HiddenTests(Frozen):
     """Cases that score a run after it has ended; no node ever sees them."""

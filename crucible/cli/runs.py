@@ -64,6 +64,7 @@ def show(
                 "task": request.task.model_dump(mode="json"),
                 "cycle": state.get("cycle", 0),
                 "attempts": [attempt.model_dump(mode="json") for attempt in attempts],
+                "feedback": [finding.model_dump(mode="json") for finding in state.get("feedback", [])],
             }
         )
         return 0

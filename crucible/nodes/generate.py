@@ -83,18 +83,13 @@ def _retrieve(task: Task, context: Context) -> list[Hit]:
     if context.memory is None or not context.tools.memory or context.memory_settings.k == 0:
         return []
     settings = context.memory_settings
-    hits = context.memory.fetch_semantic(task_text(task), settings.k, solved=True)
+    hits = context.memory.fetch_semantic(task.text, settings.k, solved=True)
     near = [
         hit for hit in hits if hit.score >= settings.min_score and 0 < len(hit.code) <= settings.max_shot_chars
     ]
     if near:
         context.emit("retrieved", episodes=[hit.model_dump(include={"episode_id", "score", "title"}) for hit in near])
     return near
-
-
-def task_text(task: Task) -> str:
-    """What an episode is found by: the title and the task's words."""
-    return f"{task.title}\n{task.prompt}".strip()
 
 
 def visible_tests(task: Task) -> str:

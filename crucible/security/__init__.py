@@ -1,0 +1,1 @@
+"""Isolation, verdicts, static validation and approval. Generated code runs nowhere else."""

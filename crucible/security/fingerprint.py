@@ -1,0 +1,23 @@
+"""When two texts are the same program: equal syntax trees, docstrings left out."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def fingerprint(code: str) -> str:
+    """SHA-256 (hex) of the program without comments, formatting and docstrings; names count.
+
+    Code that does not parse is compared by its text, white space aside."""
+    try:
+        tree = ast.parse(code)
+        for node in ast.walk(tree):
+            if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+                node.body = node.body[1:] or [ast.Pass()]
+        normal = ast.dump(tree)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        normal = "text " + " ".join(code.split())
+    return hashlib.sha256(normal.encode("utf-8", "surrogatepass")).hexdigest()
