@@ -53,7 +53,7 @@ def solve(row: dict[str, Any], folder: Path, options: list[str]) -> dict[str, An
     assert process.stdout is not None
     printed = process.stdout.read()
     _, left = psutil.wait_procs(list(family), timeout=5)
-    result = json.loads(printed) if printed else {"status": "crash"}
+    result: dict[str, Any] = json.loads(printed) if printed else {"status": "crash"}
     return {
         "id": row["id"],
         "exit_code": process.returncode,
@@ -78,7 +78,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with gzip.open(arguments.problems, "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file][: arguments.limit]
-    results = []
+    results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for number, row in enumerate(rows, 1):
             results.append(solve(row, Path(folder), arguments.options))

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from crucible.app import Crucible
 from crucible.config import Paths, load_settings
@@ -53,9 +54,11 @@ def measure(app: Crucible, judge: TimedJudge, number: int) -> tuple[float, float
 
 def main() -> int:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 7
-    answers = [f"```python\ndef double(n):\n    return n * {factor}\n```" for factor in range(3, 3 + CYCLES * (runs + 1))]
+    answers = [
+        f"```python\ndef double(n):\n    return n * {factor}\n```" for factor in range(3, 3 + CYCLES * (runs + 1))
+    ]
     with tempfile.TemporaryDirectory() as home:
-        overrides = {
+        overrides: dict[str, dict[str, Any]] = {
             "cycles": {"max_cycles": CYCLES, "samples": 1, "strategy": "resample", "approve": "auto"},
             "model": {"name": "scripted"},
         }
@@ -72,7 +75,9 @@ def main() -> int:
     print(f"{CYCLES}-cycle run, {runs} runs, median ms a cycle (the first run, with all loading, took {first:.1f} s)")
     print(f"  whole cycle       {total:7.1f}")
     print(f"  inside the judge  {sandbox:7.1f}   baseline")
-    print(f"  overhead          {overhead:7.1f}   {min(spread):.1f} to {max(spread):.1f}; {overhead / sandbox:.2f} × the baseline")
+    print(
+        f"  overhead          {overhead:7.1f}   {min(spread):.1f} to {max(spread):.1f}; {overhead / sandbox:.2f} x the baseline"
+    )
     print(f"  bound             {BOUND_MS:7.1f}   {'kept' if overhead <= BOUND_MS else 'BROKEN'}")
     return 0 if overhead <= BOUND_MS else 1
 

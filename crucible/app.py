@@ -147,6 +147,7 @@ class Crucible:
 
     @cached_property
     def memory(self) -> EpisodeStore:
+        """The episode store: the one given, else LanceDB in Crucible's home."""
         if self._given.memory is not None:
             return self._given.memory
         from crucible.memory import MemoryStore
@@ -166,18 +167,26 @@ class Crucible:
     def approver(self) -> Approver:
         from crucible.security.approval import approver_for
 
-        return self._given.approver or approver_for(self.settings.cycles.approve, interactive=False)
+        return self._given.approver or approver_for(self.settings.cycles.approve)
 
     @cached_property
     def context(self) -> Context:
+        from concurrent.futures import ThreadPoolExecutor
+
         from crucible.nodes.base import Context
         from crucible.security.validator import validate
 
         settings = self.settings
+        remembers = settings.tools.memory or settings.tools.dataset_logging
+        with ThreadPoolExecutor(2) as pool:  # the sandbox's canary runs while the model loads
+            judge = pool.submit(lambda: self.judge)
+            if remembers:
+                self._warm_memory()
+            model = self.model
         return Context(
-            model=self.model,
-            memory=self.memory if settings.tools.memory or settings.tools.dataset_logging else None,
-            judge=self.judge,
+            model=model,
+            memory=self.memory if remembers else None,
+            judge=judge.result(),
             validate=validate,
             approver=self.approver,
             recipe=self._given.recipe or self._recipe(),
@@ -188,9 +197,20 @@ class Crucible:
             config_hash=settings.hash(),
         )
 
+    def _warm_memory(self) -> None:
+        """Begin loading the text encoder, which takes seconds, if the store has one to load."""
+        warm = getattr(self.memory, "warm", None)
+        if warm is not None:
+            warm()
+
     def _recipe(self) -> Recipe:
+        from crucible.models.catalogue import catalogue
         from crucible.nodes.recipe import Recipe
 
+        name = self.model.identity.name
+        for entry in catalogue():
+            if entry.name == name and self.settings.model.prefill:
+                return Recipe(entry.recipe.system, entry.recipe.prefill)
         return Recipe()
 
     def close(self) -> None:

@@ -53,7 +53,11 @@ def main() -> None:
     print(f"\n$ cat {out.relative_to(ROOT)}\n{out.read_text()}")
     show("memory", "search", SEARCH, "-k", "3")
     run = ask("runs", "list")[0]
-    hits = ask("memory", "search", SEARCH, "-k", "3") if "TASK" not in os.environ else ask("memory", "search", str(run["title"]))
+    hits = (
+        ask("memory", "search", SEARCH, "-k", "3")
+        if "TASK" not in os.environ
+        else ask("memory", "search", str(run["title"]))
+    )
     found = [hit for hit in hits if hit["solved"] and hit["code"] == out.read_text()]
     if run["status"] != "solved" or not found:
         sys.exit("demo: the solved episode was not found again in memory")

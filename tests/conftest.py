@@ -14,7 +14,9 @@ from crucible.security.base import Sandbox
 from crucible.security.probe import select_sandbox
 from crucible.types import Task
 
-DOUBLE = Task(prompt="Write double(n): twice n.", entry_point="double", tests="assert double(2) == 4\nassert double(0) == 0")
+DOUBLE = Task(
+    prompt="Write double(n): twice n.", entry_point="double", tests="assert double(2) == 4\nassert double(0) == 0"
+)
 RIGHT = "```python\ndef double(n):\n    return n + n\n```"
 WRONG = "```python\ndef double(n):\n    return n * 3\n```"
 """Passes double(0) only: a near miss."""

@@ -7,7 +7,18 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "sentence_transformers", "lancedb", "pyarrow", "langgraph", "langchain_core", "xllamacpp", "httpx", "numpy")
+HEAVY = (
+    "torch",
+    "transformers",
+    "sentence_transformers",
+    "lancedb",
+    "pyarrow",
+    "langgraph",
+    "langchain_core",
+    "xllamacpp",
+    "httpx",
+    "numpy",
+)
 
 
 def loaded_after(statement: str) -> set[str]:

@@ -45,7 +45,13 @@ def _examine() -> Iterator[Finding]:
         yield Finding("settings", False, str(error))
         return
     yield Finding("settings", True, f"home {settings.paths.home}, cache {settings.paths.cache}")
-    for part, check in (("disk", _disk), ("model", _model), ("sandbox", _sandbox), ("memory", _memory), ("nodes", _nodes)):
+    for part, check in (
+        ("disk", _disk),
+        ("model", _model),
+        ("sandbox", _sandbox),
+        ("memory", _memory),
+        ("nodes", _nodes),
+    ):
         yield _try(part, check, settings)
 
 

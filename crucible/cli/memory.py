@@ -21,7 +21,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 def search(
     query: Annotated[str, typer.Argument(help="What to look for, in your own words.")],
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many results at most.")] = 5,
-    solved: Annotated[bool | None, typer.Option("--solved/--unsolved", help="Only solved, or only unsolved, episodes.")] = None,
+    solved: Annotated[
+        bool | None, typer.Option("--solved/--unsolved", help="Only solved, or only unsolved, episodes.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Find episodes by meaning, the nearest first.

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="List runs and look at one. An interrupted run goes on with `crucible resume RUN`.", no_args_is_help=True)
+app = typer.Typer(
+    help="List runs and look at one. An interrupted run goes on with `crucible resume RUN`.", no_args_is_help=True
+)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 

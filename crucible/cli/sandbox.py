@@ -37,7 +37,9 @@ def check(as_json: JsonOption = False) -> int:
 @app.command()
 def run(
     file: Annotated[Path, typer.Argument(help="A Python program.", exists=False)],
-    profile: Annotated[str, typer.Option(help="function: no processes, no network (the only profile so far).")] = "function",
+    profile: Annotated[
+        str, typer.Option(help="function: no processes, no network (the only profile so far).")
+    ] = "function",
     wall: Annotated[float, typer.Option(min=0.1, max=600, help="Wall-clock limit in seconds.")] = 10.0,
     memory: Annotated[int, typer.Option(min=64, help="Memory limit in MiB.")] = 512,
     as_json: JsonOption = False,
@@ -58,7 +60,9 @@ def run(
     else:
         sys.stdout.write(printable(result.stdout))
         sys.stderr.write(printable(result.stderr))
-        say(f"{result.status}, exit code {result.exit_code}, {result.wall_s:.2f} s, {result.memory_mib:.0f} MiB, tier {result.tier}")
+        say(
+            f"{result.status}, exit code {result.exit_code}, {result.wall_s:.2f} s, {result.memory_mib:.0f} MiB, tier {result.tier}"
+        )
     return 0 if result.status == "ok" else 1
 
 

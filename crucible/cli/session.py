@@ -27,7 +27,7 @@ def run(context: typer.Context) -> None:
     say(f"Crucible with {settings.model.name}. /help shows what you can type.")
     view = SolveView(stderr(), max_cycles=settings.cycles.max_cycles)
     asks = settings.cycles.approve == "ask"
-    approver = TerminalApprover(view) if asks else approver_for(settings.cycles.approve, interactive=False)
+    approver = TerminalApprover(view) if asks else approver_for(settings.cycles.approve)
     with Crucible(settings=settings, approver=approver) as app:
         while (line := _read()) is not None:
             try:
@@ -58,7 +58,7 @@ def _act(line: str, app: object, view: object) -> None:
     from crucible.cli.taskfile import read_task
     from crucible.cli.view import SolveView
 
-    assert isinstance(app, Crucible) and isinstance(view, SolveView)  # noqa: PT018
+    assert isinstance(app, Crucible) and isinstance(view, SolveView)
     command, _, rest = line.strip().partition(" ")
     if command in ("/quit", "/exit"):
         raise typer.Exit

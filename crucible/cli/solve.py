@@ -13,7 +13,6 @@ from crucible.errors import InputError
 
 if TYPE_CHECKING:
     from crucible.app import Crucible
-    from crucible.cli.view import SolveView
     from crucible.config import Settings
     from crucible.types import Episode, Event
 
@@ -34,7 +33,9 @@ ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings fi
 
 def solve(
     task: Annotated[str, typer.Argument(help="The task as text, a .json, .yaml or .md file, or - for stdin.")],
-    tests: Annotated[Path | None, typer.Option(help="Python file with asserts or doctests the program must pass.")] = None,
+    tests: Annotated[
+        Path | None, typer.Option(help="Python file with asserts or doctests the program must pass.")
+    ] = None,
     language: Annotated[str | None, typer.Option(help="Language to write. [default: python]")] = None,
     strategy: Annotated[
         str | None,
@@ -42,7 +43,8 @@ def solve(
     ] = None,
     cycles: Annotated[int | None, typer.Option(min=1, help="Rounds of generate and test at most.")] = None,
     samples: Annotated[
-        int | None, typer.Option(min=1, help="Samples a cycle, the first included (by default that is one greedy draw).")
+        int | None,
+        typer.Option(min=1, help="Samples a cycle, the first included (by default that is one greedy draw)."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="Catalogue name, .gguf file, or owner/repo:file.gguf.")] = None,
     adapter: Annotated[str | None, typer.Option(help="Name of a fine-tuned adapter to serve on the model.")] = None,
@@ -95,7 +97,9 @@ def solve(
 
 
 def resume(
-    run: Annotated[str | None, typer.Argument(help="Run id or its first characters. [default: the latest unfinished]")] = None,
+    run: Annotated[
+        str | None, typer.Argument(help="Run id or its first characters. [default: the latest unfinished]")
+    ] = None,
     approve: ApproveOption = None,
     out: OutOption = None,
     config: ConfigOption = None,
@@ -121,7 +125,9 @@ def _without_none(sections: dict[str, dict[str, Any]]) -> dict[str, dict[str, An
 def _check_out(out: Path | None) -> None:
     """Fail before the work, not after it."""
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        raise InputError(f"--out {out} is a folder" if out.is_dir() else f"--out {out}: there is no folder {out.parent}")
+        raise InputError(
+            f"--out {out} is a folder" if out.is_dir() else f"--out {out}: there is no folder {out.parent}"
+        )
 
 
 def _work(
@@ -142,7 +148,7 @@ def _work(
     interactive = sys.stdin.isatty() and console.is_terminal and not as_json
     with SolveView(console, max_cycles=settings.cycles.max_cycles) as view:
         asks = settings.cycles.approve == "ask" and interactive
-        approver = TerminalApprover(view) if asks else approver_for(settings.cycles.approve, interactive=False)
+        approver = TerminalApprover(view) if asks else approver_for(settings.cycles.approve)
         view.doing(f"loading {settings.model.name}")
         with Crucible(settings=settings, approver=approver) as app:
             episode = work(app, view)

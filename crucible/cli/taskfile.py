@@ -15,11 +15,25 @@ from crucible.types import Example, HiddenTests, Limits, Task
 MAX_BYTES = 1 << 20
 SUFFIXES = (".json", ".yaml", ".yml", ".md")
 
-FIELDS = (
-    "id title prompt description language entry_point examples test_cases expected_outputs tests time_limit "
-    "memory_limit max_tokens difficulty constraints source"
-).split()
-CARRIED = "canonical_solution task_type preamble meta tests_plus buggy_solution suffix code".split()
+FIELDS = [
+    "id",
+    "title",
+    "prompt",
+    "description",
+    "language",
+    "entry_point",
+    "examples",
+    "test_cases",
+    "expected_outputs",
+    "tests",
+    "time_limit",
+    "memory_limit",
+    "max_tokens",
+    "difficulty",
+    "constraints",
+    "source",
+]
+CARRIED = ["canonical_solution", "task_type", "preamble", "meta", "tests_plus", "buggy_solution", "suffix", "code"]
 """Fields of published problem files that solving does not use."""
 
 
@@ -191,7 +205,9 @@ def _hidden(data: dict[str, Any], path: Path) -> HiddenTests:
     cases, outputs = data.get("test_cases") or [], data.get("expected_outputs") or []
     if not isinstance(cases, list) or not isinstance(outputs, list) or len(cases) != len(outputs):
         raise InputError(f"{path}: `test_cases` and `expected_outputs` must be lists of the same length")
-    return HiddenTests(examples=tuple(Example(input=one, output=other) for one, other in zip(cases, outputs, strict=True)))
+    return HiddenTests(
+        examples=tuple(Example(input=one, output=other) for one, other in zip(cases, outputs, strict=True))
+    )
 
 
 def _notes(data: dict[str, Any], path: Path) -> list[str]:

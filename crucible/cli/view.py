@@ -77,7 +77,9 @@ class SolveView:
     def _on_sampling(self, data: dict[str, Any]) -> None:
         count = data["samples"]
         self._streams, self._chunks, self._drawing_since = {}, 0, time.monotonic()
-        self._doing = f"cycle {data['cycle']}/{self._max_cycles} · {data['strategy']} · {count} sample{'s' * (count > 1)}"
+        self._doing = (
+            f"cycle {data['cycle']}/{self._max_cycles} · {data['strategy']} · {count} sample{'s' * (count > 1)}"
+        )
 
     def _on_token(self, data: dict[str, Any]) -> None:
         self._streams.setdefault(data["index"], []).append(data["text"])
@@ -131,10 +133,14 @@ class SolveView:
             self._live.stop()
         approval = Approval(granted=False, mode="ask", reason="interrupted at the question")
         try:
-            self._console.print("May this run's candidates be executed in the sandbox? [bold]y[/]es / [bold]n[/]o: ", end="")
+            self._console.print(
+                "May this run's candidates be executed in the sandbox? [bold]y[/]es / [bold]n[/]o: ", end=""
+            )
             answer = input().strip().lower()
             granted = answer in ("y", "yes")
-            approval = Approval(granted=granted, mode="ask", reason="approved by the user" if granted else "the user said no")
+            approval = Approval(
+                granted=granted, mode="ask", reason="approved by the user" if granted else "the user said no"
+            )
         except EOFError:
             approval = Approval(granted=False, mode="ask", reason="no answer to the question")
         finally:
@@ -164,7 +170,9 @@ class SolveView:
         if not self._last_code:
             self._console.print(Syntax(printable(code), "python", background_color="default", padding=(0, 4)))
         else:
-            changed = difflib.unified_diff(self._last_code.splitlines(), code.splitlines(), "before", "now", lineterm="", n=1)
+            changed = difflib.unified_diff(
+                self._last_code.splitlines(), code.splitlines(), "before", "now", lineterm="", n=1
+            )
             text = printable("\n".join(changed))
             self._console.print(Syntax(text, "diff", background_color="default", padding=(0, 4)))
         self._last_code = code

@@ -69,9 +69,7 @@ def parse_document(text: str) -> Document:
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         position = (before.count("\n") + 1, error.position - before.rfind("\n"))
-        document.problems.append(
-            (position, f"holds a character YAML forbids (#x{ord(text[error.position]):04x})")
-        )
+        document.problems.append((position, f"holds a character YAML forbids (#x{ord(text[error.position]):04x})"))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = ", ".join(part for part in (error.context, error.problem) if part)
@@ -117,9 +115,7 @@ def _value(loader: _Loader, node: yaml.Node, place: Place, document: Document) -
         return values
     text: str = node.value
     if any("\ud800" <= character <= "\udfff" for character in text):
-        document.problems.append(
-            (_position(node.start_mark), "holds half a surrogate pair, which is no character")
-        )
+        document.problems.append((_position(node.start_mark), "holds half a surrogate pair, which is no character"))
         return None
     try:
         value = loader.construct_object(node)
@@ -129,9 +125,7 @@ def _value(loader: _Loader, node: yaml.Node, place: Place, document: Document) -
     return value if value is None or isinstance(value, str | int | float) else text
 
 
-def _items(
-    loader: _Loader, node: yaml.MappingNode, place: Place, document: Document
-) -> Iterator[tuple[str, Any]]:
+def _items(loader: _Loader, node: yaml.MappingNode, place: Place, document: Document) -> Iterator[tuple[str, Any]]:
     seen: dict[str, Position] = {}
     for key_node, value_node in node.value:
         position = _position(key_node.start_mark)

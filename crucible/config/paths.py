@@ -61,6 +61,4 @@ def _folder(variable: str) -> Path | None:
     try:
         return Path(text).expanduser().absolute()
     except (RuntimeError, OSError) as error:
-        raise ConfigError(
-            f"environment variable {variable}: {text!r} is no usable folder: {error}"
-        ) from error
+        raise ConfigError(f"environment variable {variable}: {text!r} is no usable folder: {error}") from error

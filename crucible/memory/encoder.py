@@ -79,9 +79,7 @@ class MiniLM:
         with self._lock:
             model = self._load()
             with _one_thread():
-                vectors = model.encode(
-                    clean, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
-                )
+                vectors = model.encode(clean, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)
 
     def warm(self) -> None:

@@ -192,9 +192,7 @@ class MemoryStore:
             with self._writing():
                 header = read_header(self.path)  # another process may have been faster
                 if header is None:
-                    header = Header(
-                        schema_version=0, encoder=self._encoder.name, dimension=self._encoder.dimension
-                    )
+                    header = Header(schema_version=0, encoder=self._encoder.name, dimension=self._encoder.dimension)
                     write_header(self.path, header)
                 check_header(self.path, header, encoder=self._encoder.name)
                 migrate(self.path, db, header)

@@ -98,9 +98,7 @@ def resolve(spec: str) -> ModelSource:
         return ModelSource(name=path.stem, file=str(path), local=True)
     near = difflib.get_close_matches(spec.lower(), known, n=2, cutoff=0.5)
     meant = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-    raise InputError(
-        f"unknown model {spec!r}; {meant} A path of a .gguf file or owner/repository:file.gguf works too"
-    )
+    raise InputError(f"unknown model {spec!r}; {meant} A path of a .gguf file or owner/repository:file.gguf works too")
 
 
 def _on_hub(spec: str, hub: HubFile) -> ModelSource:

@@ -1,40 +1,53 @@
 """The embedded engine: llama.cpp's server in a child process of ours. The default where no server is configured.
 
 The child ends with its parent, however that dies (see `server.py`). If the child dies, it is started once more and the
-unfinished requests are sent again; a second death is an EngineCrashedError. What was streamed of a request before the
-crash is streamed again.
+unfinished requests are sent again; what was streamed of those before is then streamed anew. If it dies again before a
+batch came through, that is an EngineCrashedError.
+
+Several samples of one prompt share the reading of it: one slot reads it, its state is copied to the others. Reading is
+most of the cost of a short answer on a CPU.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
-import socket
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from crucible.errors import (
+    ContextOverflowError,
     EngineCrashedError,
     EngineError,
-    InputError,
-    ModelUnavailableError,
+    EngineTimeoutError,
 )
+from crucible.models.answer import llama_sampling
 from crucible.models.base import OnDelta
 from crucible.models.http import ChatClient, ConnectionLostError
+from crucible.models.process import EngineOptions, EngineProcess
+from crucible.models.stop import Stop
 from crucible.types import Completion, Message, ModelIdentity, Sampling
 
-START_TIMEOUT_S = 120.0
-HOST = "127.0.0.1"
+SHARE_FROM_CHARS = 400
+"""Prompts shorter than this are read by every slot by itself: copying would cost as much."""
+DEATH_S = 2.0
+"""A broken connection may be seen this long before the death that broke it."""
+
+
+class _Live(NamedTuple):
+    process: EngineProcess
+    client: ChatClient
 
 
 class EmbeddedModel:
-    """A GGUF file served by a child process. Made ready by the constructor; close it, or use it as a context manager."""
+    """A GGUF file served by a child process. Ready when constructed; close it, or use it as a context manager.
+
+    path: the model file, verified by whoever passes it. context_length: tokens one request may span. slots: requests
+    decoded at once; more of them wait. threads: 0 takes what the machine has. port: 0 takes a free one.
+    timeout_s: seconds without a sign of life after which a request fails. log_dir: for `engine.log`, None keeps none.
+
+    Raises InputError (port in use) and ModelUnavailableError (the engine cannot load the file).
+    """
 
     def __init__(
         self,
@@ -48,36 +61,26 @@ class EmbeddedModel:
         port: int = 0,
         timeout_s: float = 300.0,
         log_dir: Path | None = None,
+        start_timeout_s: float = 180.0,
     ) -> None:
-        self._settings: dict[str, Any] = {
-            "path": str(path),
-            "context_length": context_length,
-            "slots": slots,
-            "threads": threads or usable_cores(),
-            "api_key": secrets.token_urlsafe(24),
-        }
-        self._port, self._timeout_s, self._log_dir = port, timeout_s, log_dir
+        self._options = EngineOptions(path=path, context_length=context_length, slots=slots, threads=threads, port=port)
+        self._timeout_s, self._log_dir, self._start_timeout_s = timeout_s, log_dir, start_timeout_s
         self._identity = ModelIdentity(name=name, engine="embedded", sha256=sha256, context_length=context_length)
         self._notices: list[str] = []
-        self._restarted = False
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
-        self._client: ChatClient | None = None
-        self._log = _Log(log_dir)
-        try:
-            self._start()
-        except BaseException:
-            self.close()
-            raise
+        self._restarted = False
+        self._sharing = True
+        self._active = 0
+        self._live: _Live | None = self._start()
 
     @property
     def identity(self) -> ModelIdentity:
         return self._identity
 
     @property
-    def pid(self) -> int | None:
-        """Process id of the child, None when it is closed."""
-        return self._process.pid if self._process else None
+    def pid(self) -> int:
+        """Process id of the child."""
+        return self._serving().process.pid
 
     def generate(
         self,
@@ -88,39 +91,50 @@ class EmbeddedModel:
         cancel: threading.Event | None = None,
         deadline_s: float | None = None,
     ) -> list[Completion]:
+        done: dict[int, Completion] = {}
+        with self._lock:
+            self._active += 1
         try:
-            return self._live().batch(messages, samplings, on_delta=on_delta, cancel=cancel, deadline_s=deadline_s)
-        except ConnectionLostError as error:
-            self._restart(error)
-        try:
-            return self._live().batch(messages, samplings, on_delta=on_delta, cancel=cancel, deadline_s=deadline_s)
-        except ConnectionLostError as error:
-            raise self._crashed(error) from error
+            with Stop(cancel, deadline_s, self._timeout_s) as stop:
+                while len(done) < len(samplings):
+                    live = self._serving()
+                    try:
+                        self._share_prompt(live, messages, len(samplings) - len(done), stop)
+                        live.client.batch(messages, samplings, stop, done, on_delta)
+                    except ConnectionLostError as error:
+                        self._restart(live, error)
+                        stop.reason = ""  # the other requests ended only because the engine was gone
+        finally:
+            with self._lock:
+                self._active -= 1
+        self._restarted = False
+        return [done[index] for index in range(len(samplings))]
 
     def count_tokens(self, text: str) -> int:
-        try:
-            answer = self._live().post("/tokenize", {"content": text})
-        except ConnectionLostError as error:
-            self._restart(error)
-            answer = self._live().post("/tokenize", {"content": text})
-        return len(answer["tokens"])
+        body = {"content": text, "add_special": False, "parse_special": False}
+        while True:
+            live = self._serving()
+            try:
+                return len(live.client.post("/tokenize", body)["tokens"])
+            except ConnectionLostError as error:
+                self._restart(live, error)
 
     def endpoint(self) -> tuple[str, str]:
-        """(base URL, API key) of the child's OpenAI-compatible server."""
-        return self._live().base_url, self._settings["api_key"]
+        """(base URL, API key) of the child, for anything else that speaks the OpenAI API."""
+        live = self._serving()
+        return live.client.base_url, live.process.api_key
 
     def notices(self) -> list[str]:
-        said, self._notices = self._notices, []
+        with self._lock:
+            said, self._notices = self._notices, []
         return said
 
     def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
-        process, self._process = self._process, None
-        if process is not None:
-            _end(process)
-        self._log.close()
+        with self._lock:
+            live, self._live = self._live, None
+        if live is not None:
+            live.client.close()
+            live.process.close()
 
     def __enter__(self) -> Self:
         return self
@@ -128,148 +142,79 @@ class EmbeddedModel:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    # ------------------------------------------------------------- one prompt, many samples
+
+    def _share_prompt(self, live: _Live, messages: Sequence[Message], samples: int, stop: Stop) -> None:
+        """Reads the prompt into slot 0 and copies the slot's state to the others that will draw."""
+        slots = min(samples, self._options.slots)
+        long_enough = sum(len(message.content) for message in messages) >= SHARE_FROM_CHARS
+        if slots < 2 or not long_enough or not self._sharing or self._active > 1:
+            return  # in the midst of another batch slot 0 may be taken, and waiting for it costs more
+        live.client.draw(messages, Sampling(max_tokens=1), stop, id_slot=0)
+        if stop.check():
+            return
+        state = {"filename": "prompt.bin"}
+        try:
+            live.client.post("/slots/0?action=save", state)
+            for slot in range(1, slots):
+                live.client.post(f"/slots/{slot}?action=restore", state)
+        except (ContextOverflowError, EngineTimeoutError, ConnectionLostError):
+            raise
+        except EngineError as error:
+            self._sharing = False
+            self._note(f"samples of one prompt now read it each for itself, which is slower ({error})")
+        finally:
+            (live.process.slot_dir / "prompt.bin").unlink(missing_ok=True)
+
     # ------------------------------------------------------------- the child
 
-    def _live(self) -> ChatClient:
-        if self._client is None:
+    def _serving(self) -> _Live:
+        live = self._live
+        if live is None:
             raise EngineError("the engine is closed")
-        return self._client
+        return live
 
-    def _start(self) -> None:
-        port = self._port or _free_port()
-        if self._port and _taken(port):
-            raise InputError(f"port {port} is in use by another program; set model.port to a free one, or to 0")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "crucible.models.server"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log.target(),
-            text=True,
-            start_new_session=True,  # a terminal's Ctrl-C is for the parent, which ends the child in order
-        )
-        self._process = process
-        assert process.stdin is not None and process.stdout is not None
-        try:
-            process.stdin.write(json.dumps({**self._settings, "port": port}) + "\n")
-            process.stdin.flush()
-        except BrokenPipeError as error:
-            raise self._failed_start() from error
-        ready = _read_line(process, START_TIMEOUT_S)
-        if ready is None:
-            raise self._failed_start()
-        self._client = ChatClient(
-            f"http://{HOST}:{port}",
+    def _start(self) -> _Live:
+        process = EngineProcess(self._options, log_dir=self._log_dir, start_timeout_s=self._start_timeout_s)
+        client = ChatClient(
+            process.url,
             self._identity.name,
-            api_key=self._settings["api_key"],
+            api_key=process.api_key,
             timeout_s=self._timeout_s,
-            extra={"cache_prompt": True},
+            streams=self._options.slots,
+            extra=_llama_fields,
         )
+        return _Live(process, client)
 
-    def _failed_start(self) -> ModelUnavailableError:
-        last = self._log.last_words()
-        return ModelUnavailableError(
-            f"the embedded engine cannot serve {self._settings['path']} ({last}); check the file with "
-            "`crucible models list`, or fetch it again with `crucible models pull`"
-        )
-
-    def _restart(self, error: ConnectionLostError) -> None:
+    def _restart(self, dead: _Live, error: ConnectionLostError) -> None:
+        """Puts a new child in the place of `dead`, unless another thread did so already."""
         with self._lock:
-            process = self._process
-            if process is not None and process.poll() is None:
-                try:
-                    process.wait(timeout=2.0)  # a broken connection may be seen before the death
-                except subprocess.TimeoutExpired:
-                    raise EngineError(f"the embedded engine lives but does not answer: {error}") from error
+            if self._live is not dead:
+                return
+            code = dead.process.wait(DEATH_S)
+            if code is None:
+                raise EngineError(f"the embedded engine lives but does not answer: {error}") from error
+            words = dead.process.last_words()
+            dead.client.close()
+            dead.process.close()
+            self._live = None
             if self._restarted:
-                raise self._crashed(error) from error
+                raise EngineCrashedError(
+                    f"the engine's process died twice (exit code {code}; {words}). See whether memory ran out; lower "
+                    "model.slots or model.context_length, or take a smaller model"
+                ) from error
             self._restarted = True
-            code = process.returncode if process is not None else None
-            self._notices.append(f"the engine's process died (exit code {code}) and was started again")
-            if self._client is not None:
-                self._client.close()
-            self._start()
+            self._notices.append(
+                f"the engine's process died (exit code {code}) and was started again; unfinished samples are drawn anew"
+            )
+            self._live = self._start()
 
-    def _crashed(self, error: Exception) -> EngineCrashedError:
-        return EngineCrashedError(
-            f"the engine's process died twice ({error}; {self._log.last_words()}); try a smaller model.context_length "
-            "or fewer model.slots, and see whether memory ran out"
-        )
+    def _note(self, text: str) -> None:
+        with self._lock:
+            self._notices.append(text)
 
 
-def usable_cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _taken(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return True
-    return False
-
-
-def _read_line(process: subprocess.Popen[str], seconds: float) -> str | None:
-    """The child's one line of output, None if it ended or took too long."""
-    import selectors
-
-    assert process.stdout is not None
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if selector.select(timeout=0.2):
-                line = process.stdout.readline()
-                return line or None
-    return None
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """End the child now: it holds nothing that needs saving."""
-    process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            try:
-                pipe.close()
-            except BrokenPipeError:
-                continue  # what was left to write has no reader any more
-
-
-class _Log:
-    """Where the child's stderr goes: the log folder, or a temporary file. Emptied at every start of an engine."""
-
-    KEEP_BYTES = 64 * 1024
-
-    def __init__(self, folder: Path | None) -> None:
-        import tempfile
-
-        if folder is None:
-            self._file = tempfile.TemporaryFile("w+b")
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file = (folder / f"engine-{os.getpid()}.log").open("w+b")
-
-    def target(self) -> int:
-        return self._file.fileno()
-
-    def last_words(self) -> str:
-        """The last line that says something about an error, else the last line."""
-        if self._file.closed:
-            return "no log"
-        size = self._file.seek(0, os.SEEK_END)
-        self._file.seek(max(0, size - self.KEEP_BYTES))
-        lines = [line.strip() for line in self._file.read().decode("utf-8", "replace").splitlines() if line.strip()]
-        telling = [line for line in lines if any(word in line.lower() for word in ("error", "failed", "invalid", "cannot"))]
-        return (telling or lines or ["it said nothing"])[-1][:300]
-
-    def close(self) -> None:
-        self._file.close()
+def _llama_fields(sampling: Sampling) -> Mapping[str, Any]:
+    # No reasoning format: a completion is text, whatever it looks like.
+    fixed = {"cache_prompt": True, "timings_per_token": True, "reasoning_format": "none"}
+    return {**fixed, **llama_sampling(sampling)}

@@ -49,9 +49,7 @@ def locate(source: ModelSource, cache_dir: Path) -> ModelFile:
             check_gguf(path)
             known = hash_file(path)
         except OSError as error:
-            raise ModelUnavailableError(
-                f"model {source.name}: cannot read {path}: {error.strerror}"
-            ) from error
+            raise ModelUnavailableError(f"model {source.name}: cannot read {path}: {error.strerror}") from error
         if source.sha256 is None or known == source.sha256:
             write_stamp(path, cache_dir, known)
     if source.sha256 is not None and known != source.sha256:
@@ -82,18 +80,14 @@ def write_stamp(path: Path, cache_dir: Path, sha256: str) -> None:
     """Remember the hash. In a cache that cannot be written the next start hashes again."""
     facts = path.stat()
     stamp = _stamp(path, cache_dir)
-    text = json.dumps(
-        {"path": str(path), "size": facts.st_size, "mtime_ns": facts.st_mtime_ns, "sha256": sha256}
-    )
+    text = json.dumps({"path": str(path), "size": facts.st_size, "mtime_ns": facts.st_mtime_ns, "sha256": sha256})
     temporary = stamp.with_suffix(f".{os.getpid()}")
     try:
         stamp.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(stamp)
     except OSError:
-        with contextlib.suppress(
-            OSError
-        ):  # a read-only cache is no error: the hash is only remembered for speed
+        with contextlib.suppress(OSError):  # a read-only cache is no error: the hash is only remembered for speed
             temporary.unlink()
 
 

@@ -63,9 +63,7 @@ def check_gguf(path: Path) -> None:
             try:
                 end = _last_tensor_start(_Reader(data))
             except (struct.error, IndexError) as error:
-                raise ModelUnavailableError(
-                    f"{path} is damaged or cut off inside its header ({error})"
-                ) from error
+                raise ModelUnavailableError(f"{path} is damaged or cut off inside its header ({error})") from error
             if end >= len(data):
                 raise ModelUnavailableError(
                     f"{path} is cut off: it has {len(data)} bytes and its last tensor begins at {end}; fetch it again"

@@ -1,271 +1,174 @@
-"""Chat completions over HTTP with server-sent events: what the embedded and the OpenAI-compatible engine share.
+"""A client of one server that speaks the OpenAI chat-completions API, shared by the embedded and the openai engine.
 
-A batch is one request per sampling, sent at once: the server batches them, every sample has a seed and a temperature of
-its own, and each can be cancelled by closing its connection.
+Everything that goes wrong on the way is translated here, once, into Crucible's errors.
 """
 
 from __future__ import annotations
 
 import json
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import closing
+from typing import Any
+from urllib.parse import urlsplit
 
-from crucible.errors import (
-    ContextOverflowError,
-    EngineError,
-    EngineTimeoutError,
-    ModelUnavailableError,
-)
+import httpx
+
+from crucible.errors import EngineError, EngineTimeoutError, InputError, ModelUnavailableError
+from crucible.models.answer import Answer, events, refusal, request_body
 from crucible.models.base import OnDelta
-from crucible.types import Completion, Message, Sampling, TokenLogprob
+from crucible.models.stop import Line, Stop
+from crucible.types import Completion, Message, Sampling
 
-if TYPE_CHECKING:
-    import httpx
-
-MAX_PARALLEL = 64
+CONNECT_S = 5.0
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class ConnectionLostError(EngineError):
-    """The server went away; whoever runs it may know how to bring it back."""
+    """The server cannot be reached, or went away in the middle of an answer."""
 
 
 class ChatClient:
-    """One server. `extra` is added to every request; `dialect` says what it understands beyond the common API."""
+    """Draws completions. Thread-safe; `streams` bounds the requests of one batch in flight at a time.
+
+    `timeout_s` is how long a request may stay without a sign of life. `extra` makes body fields of a sampling.
+    """
 
     def __init__(
         self,
         base_url: str,
         model: str,
         *,
-        api_key: str | None = None,
-        timeout_s: float = 300.0,
-        extra: dict[str, Any] | None = None,
+        api_key: str | None,
+        timeout_s: float,
+        streams: int,
+        extra: Callable[[Sampling], Mapping[str, Any]] | None = None,
     ) -> None:
-        import httpx
-
-        self.base_url, self.model, self._extra = base_url.rstrip("/"), model, extra or {}
+        self.base_url, self.model, self.timeout_s = base_url, model, timeout_s
+        self._streams = streams
+        self._extra = extra or (lambda _: {})
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        # No connection is used twice: a server may close an idle one just as the next request goes out on it.
-        limits = httpx.Limits(max_connections=MAX_PARALLEL, max_keepalive_connections=0)
-        self._http = httpx.Client(
-            headers=headers, timeout=httpx.Timeout(timeout_s, connect=5.0), limits=limits, trust_env=False
-        )
+        try:
+            self._http = httpx.Client(
+                headers=headers,
+                timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s), pool=None),
+                # No connection is kept: `Line.trace` then sees the socket of every request.
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+                trust_env=urlsplit(base_url).hostname not in LOOPBACK,  # no proxy on the way to this machine
+            )
+        except (ValueError, httpx.InvalidURL) as error:
+            raise InputError(f"model.base_url {base_url!r} or its key cannot be used: {error}") from error
 
     def batch(
         self,
         messages: Sequence[Message],
         samplings: Sequence[Sampling],
-        *,
+        stop: Stop,
+        done: dict[int, Completion],
         on_delta: OnDelta | None = None,
-        cancel: threading.Event | None = None,
-        deadline_s: float | None = None,
-    ) -> list[Completion]:
-        """One completion per sampling, in their order. Raises what `Model.generate` raises, or ConnectionLostError."""
-        stop = _Stop(cancel, deadline_s)
+    ) -> None:
+        """Draws every sampling that `done` lacks and puts its completion there.
 
-        def one(index: int, sampling: Sampling) -> Completion:
-            return self._draw(index, messages, sampling, on_delta, stop)
+        Raises the first error; completions that were finished by then are in `done`.
+        Ctrl-C in the calling thread ends the requests too.
+        """
+        missing = [index for index in range(len(samplings)) if index not in done]
+        pool = ThreadPoolExecutor(min(self._streams, len(missing)) or 1, thread_name_prefix="crucible-draw")
 
-        if len(samplings) == 1 and cancel is None:
-            return [one(0, samplings[0])]
-        pool = ThreadPoolExecutor(min(len(samplings), MAX_PARALLEL), thread_name_prefix="draw")
+        def draw(index: int) -> None:
+            done[index] = self.draw(messages, samplings[index], stop, index=index, on_delta=on_delta)
+
         try:
-            futures = [pool.submit(one, index, sampling) for index, sampling in enumerate(samplings)]
-            return [future.result() for future in futures]
+            futures = [pool.submit(draw, index) for index in missing]
+            finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in finished:
+                future.result()
         except BaseException:
-            stop.now.set()  # an error or a Ctrl-C ends the other requests too
+            stop.now("failed")
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def post(self, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401
-        """The JSON answer to one request. Raises like `batch`."""
-        import httpx
+    def draw(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        stop: Stop,
+        *,
+        index: int = 0,
+        on_delta: OnDelta | None = None,
+        **fields: Any,  # noqa: ANN401
+    ) -> Completion:
+        """One completion. `fields` are added to the request's body."""
+        answer = Answer(sampling)
+        body = {"model": self.model, **request_body(messages, sampling), **self._extra(sampling), **fields}
+        if not stop.check():
+            # A generator does the receiving, so that only what fails there is translated, and not what on_delta raises.
+            with closing(self._received(body, stop)) as received:
+                for event in received:
+                    text = answer.take(event)
+                    if text and on_delta is not None:
+                        on_delta(index, text)
+        if answer.finish is None:
+            if stop.reason == "deadline":
+                raise EngineTimeoutError(f"no complete answer within {stop.deadline_s:.1f} s")
+            if not stop.reason:
+                raise ConnectionLostError(f"{self.base_url} ended its answer in the middle")
+        return answer.completion()
 
+    def _received(self, body: dict[str, Any], stop: Stop) -> Generator[dict[str, Any], None, None]:
+        """The events of the answer; they end early, without an error, when `stop` says so."""
+        url = f"{self.base_url}/v1/chat/completions"
+        with Line(stop) as line:
+            extensions = {"trace": line.trace}
+            try:
+                with self._http.stream(
+                    "POST", url, content=_encoded(body), headers=_JSON, extensions=extensions
+                ) as reply:
+                    if reply.is_error:
+                        text = reply.read().decode("utf-8", "replace")
+                        raise refusal(reply.status_code, text, url=self.base_url, model=self.model)
+                    for event in events(reply.iter_bytes()):
+                        line.heard()
+                        yield event
+            except (httpx.HTTPError, httpx.StreamError, OSError, ValueError) as error:
+                if line.silent:
+                    raise EngineTimeoutError(
+                        f"{self.base_url}: no sign of life for {stop.silence_s:.0f} s; raise model.timeout_s"
+                    ) from error
+                if not stop.reason:  # else this is what a socket we shut looks like to its reader
+                    raise self._lost(error) from error
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401
+        """The JSON answer to one short request."""
         try:
-            answer = self._http.post(f"{self.base_url}{path}", json=body)
-        except httpx.HTTPError as error:
-            raise self._translated(error) from error
-        if answer.is_error:
-            raise self._refused(answer.status_code, answer.text)
-        return answer.json()
+            reply = self._http.post(f"{self.base_url}{path}", content=_encoded(body), headers=_JSON)
+            if reply.is_error:
+                raise refusal(reply.status_code, reply.text, url=self.base_url, model=self.model)
+            return reply.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise self._lost(error) from error
 
     def close(self) -> None:
         self._http.close()
 
-    # ------------------------------------------------------------- one request
-
-    def _draw(
-        self,
-        index: int,
-        messages: Sequence[Message],
-        sampling: Sampling,
-        on_delta: OnDelta | None,
-        stop: _Stop,
-    ) -> Completion:
-        import httpx
-
-        answer = _Answer(sampling, time.monotonic())
-        body = {"model": self.model, **self._extra, **request_body(messages, sampling)}
-        try:
-            with self._http.stream("POST", f"{self.base_url}/v1/chat/completions", json=body) as response:
-                if response.is_error:
-                    raise self._refused(response.status_code, response.read().decode("utf-8", "replace"))
-                with stop.watching(response.close):
-                    for event in _events(response):
-                        text = answer.take(event)
-                        if text and on_delta is not None:
-                            on_delta(index, text)
-        except (httpx.HTTPError, httpx.StreamError, OSError, RuntimeError) as error:
-            if stop.timed_out:
-                raise EngineTimeoutError(f"{self.base_url}: no complete answer within {stop.seconds:.0f} s") from error
-            if not stop.now.is_set():
-                raise self._translated(error) from error
-        if stop.timed_out and answer.finish is None:
-            raise EngineTimeoutError(f"{self.base_url}: no complete answer within {stop.seconds:.0f} s")
-        if answer.finish is None and not stop.now.is_set():
-            raise ConnectionLostError(f"{self.base_url} ended its answer in the middle")
-        return answer.completion()
-
-    def _translated(self, error: Exception) -> EngineError | ModelUnavailableError:
-        import httpx
-
+    def _lost(self, error: Exception) -> EngineError:
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            return ConnectionLostError(f"no server answers at {self.base_url} ({error}); start it or mend model.base_url")
+            return ConnectionLostError(f"no server answers at {self.base_url} ({error or 'timed out'})")
         if isinstance(error, httpx.TimeoutException):
-            return EngineTimeoutError(f"{self.base_url} did not answer in time; raise model.timeout_s ({error!r})")
+            return EngineTimeoutError(
+                f"{self.base_url}: no sign of life for {self.timeout_s:.0f} s; raise model.timeout_s"
+            )
         return ConnectionLostError(f"the connection to {self.base_url} broke ({error!r})")
 
-    def _refused(self, status: int, text: str) -> EngineError | ModelUnavailableError:
-        try:
-            problem = json.loads(text)["error"]
-            message = problem["message"] if isinstance(problem, dict) else str(problem)
-        except (ValueError, KeyError, TypeError):
-            problem, message = {}, text.strip()[:200]
-        kind = problem.get("type", "") if isinstance(problem, dict) else ""
-        if "context" in kind or ("context" in message.lower() and "exceed" in message.lower()):
-            return ContextOverflowError(f"{message}; shorten the task or raise model.context_length")
-        if status in (401, 403):
-            return ModelUnavailableError(f"{self.base_url} refuses the key (HTTP {status}); set model.api_key")
-        if status == 404:
-            return ModelUnavailableError(f"{self.base_url} has no model {self.model!r} (HTTP 404: {message})")
-        return EngineError(f"{self.base_url} answers HTTP {status}: {message}")
+
+_JSON = {"Content-Type": "application/json"}
 
 
-def request_body(messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
-    """The request in the OpenAI form; `grammar` is llama.cpp's extension."""
-    body: dict[str, Any] = {
-        "messages": [message.model_dump() for message in messages],
-        "max_tokens": sampling.max_tokens,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "seed": sampling.seed,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
-    if sampling.stop:
-        body["stop"] = list(sampling.stop)
-    if sampling.json_schema is not None:
-        schema = {"name": "answer", "strict": True, "schema": sampling.json_schema}
-        body["response_format"] = {"type": "json_schema", "json_schema": schema}
-    if sampling.grammar is not None:
-        body["grammar"] = sampling.grammar
-    if sampling.logprobs:
-        body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
-    return body
+def _encoded(body: dict[str, Any]) -> bytes:
+    """As UTF-8; half of a surrogate pair, which has no encoding, becomes a question mark."""
+    return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
 
 
-class _Stop:
-    """When to give up on a batch: the caller's event, a deadline, or a failure of another request."""
-
-    def __init__(self, cancel: threading.Event | None, deadline_s: float | None) -> None:
-        self.now = threading.Event()
-        self.seconds = deadline_s or 0.0
-        self.timed_out = False
-        self._cancel = cancel
-        self._deadline = None if deadline_s is None else time.monotonic() + deadline_s
-
-    def watching(self, close: Callable[[], None]) -> _Watch:
-        return _Watch(self, close)
-
-    def check(self) -> bool:
-        if self._cancel is not None and self._cancel.is_set():
-            self.now.set()
-        if self._deadline is not None and time.monotonic() > self._deadline:
-            self.timed_out = True
-            self.now.set()
-        return self.now.is_set()
-
-
-class _Watch:
-    """Closes a response that must end while its reader is blocked waiting for bytes."""
-
-    POLL_S = 0.05
-
-    def __init__(self, stop: _Stop, close: Callable[[], None]) -> None:
-        self._stop, self._close = stop, close
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *exc: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(self.POLL_S):
-            if self._stop.check():
-                self._close()
-                return
-
-
-def _events(response: httpx.Response) -> Iterator[dict[str, Any]]:
-    for line in response.iter_lines():
-        if line.startswith("data: ") and line != "data: [DONE]":
-            event = json.loads(line[6:])
-            if "error" in event:
-                raise EngineError(f"the engine failed while generating: {event['error']}")
-            yield event
-
-
-class _Answer:
-    """Puts a completion together from its events."""
-
-    def __init__(self, sampling: Sampling, began: float) -> None:
-        self._sampling, self._began = sampling, began
-        self._text: list[str] = []
-        self._logprobs: list[TokenLogprob] = []
-        self._usage: dict[str, int] = {}
-        self.finish: str | None = None
-
-    def take(self, event: dict[str, Any]) -> str:
-        """Add one event; returns the text it brought."""
-        if event.get("usage"):
-            self._usage = event["usage"]
-        text = ""
-        for choice in event.get("choices", []):
-            text += choice.get("delta", {}).get("content") or ""
-            for item in (choice.get("logprobs") or {}).get("content") or []:
-                top = tuple((other["token"], other["logprob"]) for other in item.get("top_logprobs", []))
-                self._logprobs.append(TokenLogprob(token=item["token"], logprob=item["logprob"], top=top))
-            self.finish = choice.get("finish_reason") or self.finish
-        if text:
-            self._text.append(text)
-        return text
-
-    def completion(self) -> Completion:
-        return Completion(
-            text="".join(self._text),
-            finish_reason={"stop": "stop", "length": "length", None: "cancelled"}.get(self.finish, "stop"),  # type: ignore[arg-type]
-            prompt_tokens=self._usage.get("prompt_tokens", 0),
-            # A cancelled request gets no usage: one event brings one token.
-            completion_tokens=self._usage.get("completion_tokens", len(self._text)),
-            seed=self._sampling.seed,
-            wall_s=time.monotonic() - self._began,
-            logprobs=tuple(self._logprobs) if self._sampling.logprobs else None,
-        )
+def unavailable(error: ConnectionLostError) -> ModelUnavailableError:
+    return ModelUnavailableError(f"{error}; start the server or mend model.base_url")

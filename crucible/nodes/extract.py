@@ -19,7 +19,9 @@ MAX_ANSWER_CHARS = 200_000
 MAX_TRIM_LINES = 400
 
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+#.-]*)[^\n`]*$")
-_CODE_LINE = re.compile(r"^(?:@|def |class |import |from |async def |if |for |while |try:|with |[A-Za-z_][\w.]* *(?::[^=]+)?=[^=])")
+_CODE_LINE = re.compile(
+    r"^(?:@|def |class |import |from |async def |if |for |while |try:|with |[A-Za-z_][\w.]* *(?::[^=]+)?=[^=])"
+)
 _LANGUAGES = {"", "python", "py", "python3", "pycon"}
 
 
@@ -263,9 +265,7 @@ def _prune_checks(code: str, tree: ast.Module, entry_point: str | None) -> tuple
     end = definitions[-1].end_lineno or definitions[-1].lineno
     keep = _globals_used(symtable.symtable(code, "answer", "exec")) | {entry_point or ""}
     defined = set(_defined(tree))
-    drop = [
-        node for node in tree.body if _is_check(node, defined) or (node.lineno > end and _is_feed(node, keep))
-    ]
+    drop = [node for node in tree.body if _is_check(node, defined) or (node.lineno > end and _is_feed(node, keep))]
     if not drop:
         return code, False
     lines = code.split("\n")

@@ -84,9 +84,7 @@ def _retrieve(task: Task, context: Context) -> list[Hit]:
         return []
     settings = context.memory_settings
     hits = context.memory.fetch_semantic(task.text, settings.k, solved=True)
-    near = [
-        hit for hit in hits if hit.score >= settings.min_score and 0 < len(hit.code) <= settings.max_shot_chars
-    ]
+    near = [hit for hit in hits if hit.score >= settings.min_score and 0 < len(hit.code) <= settings.max_shot_chars]
     if near:
         context.emit("retrieved", episodes=[hit.model_dump(include={"episode_id", "score", "title"}) for hit in near])
     return near
@@ -167,10 +165,21 @@ def _samplings(state: State, context: Context, cycle: int, key: str) -> list[Sam
             temperature=temperature,
             top_p=settings.top_p if temperature > 0 else 1.0,
             seed=sample_seed(state["seed"], cycle, index),
-            stop=("\n```",) if context.recipe.opens_fence else (),
+            stop=_stops(task, context),
         )
         for index, temperature in enumerate(temperatures(schedule, samples, already_greedy=already))
     ]
+
+
+AFTER_THE_PROGRAM = ("\nassert ", "\nprint(", "\nif __name__", "\n# Test", "\n# Example")
+"""What small models write once a function is done: checks and demonstrations. Nobody needs those tokens."""
+
+
+def _stops(task: Task, context: Context) -> tuple[str, ...]:
+    """Stop at the fence the recipe opened; where a function is wanted, at the first line after it too."""
+    if not context.recipe.opens_fence:
+        return ()
+    return ("\n```", *(AFTER_THE_PROGRAM if task.entry_point else ()))
 
 
 def sample_seed(seed: int, cycle: int, index: int) -> int:

@@ -51,9 +51,7 @@ class Test(BaseNode):
     def _static(self, attempt: Attempt, context: Context) -> tuple[Feedback, ...]:
         if not attempt.code.strip():
             message = "the answer holds no program"
-            return (
-                Feedback(kind=FindingKind.SYNTAX, severity="error", message=message, attempt_id=attempt.id),
-            )
+            return (Feedback(kind=FindingKind.SYNTAX, severity="error", message=message, attempt_id=attempt.id),)
         if not context.tools.static_analysis:
             return ()
         findings = context.validate(attempt.code)
@@ -67,7 +65,9 @@ class Test(BaseNode):
         state: State,
         context: Context,
     ) -> Attempt:
-        context.emit("checked", attempt_id=attempt.id, findings=[finding.model_dump(mode="json") for finding in findings])
+        context.emit(
+            "checked", attempt_id=attempt.id, findings=[finding.model_dump(mode="json") for finding in findings]
+        )
         if _blocked(findings) or approval is None or not approval.granted:
             return attempt.model_copy(update={"findings": findings})
         verdict = context.judge.judge(attempt.code, state["task"])

@@ -135,7 +135,7 @@ class RunStore:
         try:
             with _translated(self.path):
                 self._lock_path(run_id).parent.mkdir(parents=True, exist_ok=True)
-                lock.acquire(timeout=0)
+            lock.acquire(timeout=0)
         except Timeout as error:
             raise InputError(f"run {run_id} is being worked on by another process") from error
         try:
@@ -189,4 +189,6 @@ def _translated(path: Path) -> Iterator[None]:
         advice = "free some space or set CRUCIBLE_HOME" if "full" in str(error) else "check it or set CRUCIBLE_HOME"
         raise StoreError(f"run store {path}: {error}; {advice}") from error
     except OSError as error:
-        raise StoreError(f"run store {path}: {error.strerror or error}; set CRUCIBLE_HOME to a writable folder") from error
+        raise StoreError(
+            f"run store {path}: {error.strerror or error}; set CRUCIBLE_HOME to a writable folder"
+        ) from error

@@ -57,7 +57,7 @@ def build(
 
 def draw(specs: Mapping[str, NodeSpec], form: Literal["ascii", "mermaid"]) -> str:
     """The same wiring as a picture; nothing is loaded or run."""
-    picture = _wire({name: _unchanged for name in specs}, specs, lambda _: "learn").compile().get_graph()
+    picture = _wire(dict.fromkeys(specs, _unchanged), specs, lambda _: "learn").compile().get_graph()
     return picture.draw_mermaid() if form == "mermaid" else picture.draw_ascii()
 
 

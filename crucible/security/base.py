@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 from crucible.types import Frozen, Limits, Task, Verdict
 
@@ -23,12 +23,43 @@ class Execution(Frozen):
     profile: Profile
 
 
+class SandboxSession(Protocol):
+    """One sandbox and the pipe to the guest in it, which does what one order says: serve calls, or run tests."""
+
+    def order(self, mode: str, limits: Limits, **details: Any) -> None:  # noqa: ANN401
+        ...
+
+    def send(self, value: Any) -> None:  # noqa: ANN401
+        """Raises BrokenPipeError when the sandbox has ended, WireError for what has no plain form."""
+        ...
+
+    def receive(self, deadline: float) -> Any:  # noqa: ANN401
+        """The next value; `deadline` on time.monotonic. Raises TimeoutError, EOFError, WireError."""
+        ...
+
+    def pending(self) -> bool:
+        """Whether the guest said something that nobody has read."""
+        ...
+
+    def close(self) -> dict[str, Any]:
+        """End it, and return what it used: cpu_s, memory_mib, why it was ended, stderr."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
 @runtime_checkable
 class Sandbox(Protocol):
     """An isolating tier. Constructing one proves nothing: `check` observes."""
 
     @property
     def tier(self) -> str: ...
+
+    def open(self, limits: Limits) -> SandboxSession:
+        """A fresh sandbox for one candidate."""
+        ...
 
     def run(self, code: str, *, stdin: str = "", limits: Limits | None = None) -> Execution:
         """Run one Python program as `__main__` and wait for it.

@@ -53,7 +53,9 @@ def tighten(limits, program):
 
     wanted = Filter(len(program) // 8, program)
     PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
-    if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(wanted), 0, 0):
+    if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(
+        PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(wanted), 0, 0
+    ):
         sys.stderr.write("the sandbox could not be tightened\n")
         os._exit(120)
 
@@ -116,7 +118,11 @@ def serve(pipe, code):
         try:
             pipe.write(result, keep)
         except BaseException as error:
-            pipe.write(failure(error) if not isinstance(error, WireError) else {"error": ["ResultError"], "message": str(error), "line": None})
+            pipe.write(
+                failure(error)
+                if not isinstance(error, WireError)
+                else {"error": ["ResultError"], "message": str(error), "line": None}
+            )
 
     module = [None]
 
@@ -179,7 +185,15 @@ def ask(pipe, ref, name, args, kwargs, get=False):
             return {key: flat(item) for key, item in value.items()}
         return value
 
-    pipe.write({"ref": ref, "name": name, "args": [flat(a) for a in args], "kwargs": {k: flat(v) for k, v in kwargs.items()}, "get": get})
+    pipe.write(
+        {
+            "ref": ref,
+            "name": name,
+            "args": [flat(a) for a in args],
+            "kwargs": {k: flat(v) for k, v in kwargs.items()},
+            "get": get,
+        }
+    )
     reply = pipe.read()
     if "value" in reply:
         return local(pipe, reply["value"])
@@ -227,7 +241,11 @@ def check(source, scope, result):
     if isinstance(compared, ast.Compare) and len(compared.ops) == 1 and isinstance(compared.ops[0], ast.Eq):
         left = eval(compile(ast.Expression(compared.left), "tests", "eval"), scope)
         right = eval(compile(ast.Expression(compared.comparators[0]), "tests", "eval"), scope)
-        result.update(actual=shown(left), expected=shown(right), ok=bool(left == right) and not (type(left) is bool) ^ (type(right) is bool))
+        result.update(
+            actual=shown(left),
+            expected=shown(right),
+            ok=bool(left == right) and not (type(left) is bool) ^ (type(right) is bool),
+        )
         return
     exec(compile(ast.Module([node], []), "tests", "exec"), scope)
     if isinstance(node, ast.FunctionDef) and node.name.startswith("test") and not node.args.args:

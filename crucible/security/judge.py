@@ -12,7 +12,7 @@ import time
 from typing import Any, NamedTuple
 
 from crucible.errors import SandboxUnavailableError
-from crucible.security.sandbox import BubblewrapSandbox, Session
+from crucible.security.base import Sandbox
 from crucible.security.suite import Case, Suite, parse_suite
 from crucible.security.text import one_line
 from crucible.security.wire import Opaque, WireError, same
@@ -20,7 +20,7 @@ from crucible.types import CaseResult, CaseStatus, Limits, Task, Verdict
 
 MAX_SHOWN = 300
 MAX_MESSAGE = 300
-FREE = {"ref": None, "args": [], "kwargs": {}, "get": False}
+FREE: dict[str, Any] = {"ref": None, "args": [], "kwargs": {}, "get": False}
 
 
 class Reply(NamedTuple):
@@ -35,7 +35,7 @@ class Reply(NamedTuple):
 class SandboxJudge:
     """Implements `Judge` over a sandbox tier."""
 
-    def __init__(self, sandbox: BubblewrapSandbox) -> None:
+    def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
 
     def judge(self, code: str, task: Task) -> Verdict:
@@ -58,10 +58,10 @@ class SandboxJudge:
 class Candidate:
     """The candidate's sandbox as the judge sees it: something that may answer."""
 
-    def __init__(self, sandbox: BubblewrapSandbox, code: str, limits: Limits) -> None:
+    def __init__(self, sandbox: Sandbox, code: str, limits: Limits) -> None:
         self._code, self._limits = code, limits
         self._deadline = time.monotonic() + limits.wall_s + 0.5  # half a second for the interpreter's start
-        self._session = Session(sandbox, limits)
+        self._session = sandbox.open(limits)
         self._lost: Reply | None = None
         self.report: dict[str, Any] = {}
 
@@ -182,11 +182,11 @@ def _compared(case: Case, reply: Reply) -> CaseResult:
     return result.model_copy(update={"status": "wrong", "actual": actual, "message": kind})
 
 
-def _tested(sandbox: BubblewrapSandbox, candidate: Candidate, suite: Suite, limits: Limits) -> list[CaseResult]:
+def _tested(sandbox: Sandbox, candidate: Candidate, suite: Suite, limits: Limits) -> list[CaseResult]:
     """Statements run in the tester's sandbox; its calls are passed to the candidate's and the answers back."""
     results: list[CaseResult] = []
     deadline = time.monotonic() + limits.wall_s + 1.0
-    with Session(sandbox, limits) as tester:
+    with sandbox.open(limits) as tester:
         statements = [[statement.source, statement.is_case] for statement in suite.statements]
         tester.order("test", limits, statements=statements, names=list(suite.names))
         lost: Reply | None = None
@@ -254,7 +254,9 @@ def _halves(source: str) -> tuple[str, str]:
 
 
 def _shown(suite: Suite) -> list[str]:
-    return [case.shown for case in suite.cases] + [statement.source for statement in suite.statements if statement.is_case]
+    return [case.shown for case in suite.cases] + [
+        statement.source for statement in suite.statements if statement.is_case
+    ]
 
 
 def _show(value: Any) -> str:  # noqa: ANN401

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -31,8 +32,10 @@ SCRATCH = "/work"
 STAGING = "/mnt"
 THREADS = 64
 OPEN_FILES = 256
-GRACE_S = 2.0
+GRACE_S = 0.5
 """Beyond the program's own deadline: for starting and for ending it."""
+
+LEAVE_S = 0.2
 
 _ENVIRONMENT = {
     "HOME": SCRATCH,
@@ -72,10 +75,21 @@ class BubblewrapSandbox:
                 report = session.finish()
         return Execution(**_execution(report, limits), tier=self.tier, profile=self.profile)
 
+    def open(self, limits: Limits) -> Session:
+        """A fresh sandbox whose guest waits for an order."""
+        return Session(self, limits)
+
     def argv(self, limits: Limits) -> list[str]:
         """bubblewrap's arguments. Descriptors: 3 and 4 are the guest's pipes, 5 the filter, 6 the guest's source."""
         assert self._bwrap is not None
-        argv = [self._bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"]
+        argv = [
+            self._bwrap,
+            "--unshare-all",
+            "--unshare-user",
+            "--disable-userns",
+            "--die-with-parent",
+            "--new-session",
+        ]
         argv += ["--cap-drop", "ALL", "--clearenv", "--ro-bind", "/usr", "/usr"]
         for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
             path = Path("/") / name
@@ -163,8 +177,6 @@ class Session:
 
     def receive(self, deadline: float) -> Any:  # noqa: ANN401
         """The next value. Raises TimeoutError, EOFError (the sandbox ended), WireError (no value)."""
-        import select
-
         poll = select.poll()
         poll.register(self._receive, select.POLLIN)
         while True:
@@ -194,7 +206,9 @@ class Session:
             line = self._launcher.stdout.readline()
             self._end()
             if not line:
-                raise SandboxUnavailableError("the sandbox's launcher died without a report; run: crucible sandbox check")
+                raise SandboxUnavailableError(
+                    "the sandbox's launcher died without a report; run: crucible sandbox check"
+                )
             self._report = json.loads(line)
             if self._report["exit_code"] in (119, 120) or self._report["stderr"].startswith("bwrap: "):
                 raise SandboxUnavailableError(
@@ -203,8 +217,12 @@ class Session:
         return self._report
 
     def close(self) -> dict[str, Any]:
-        """End the sandbox now and return the report."""
-        if self._report is None and self._launcher.stdin is not None:
+        """End the sandbox and return the report. An honest guest ends when nobody can ask it any more; it is given a
+        moment for that, so that the kernel still tells what it used."""
+        if self._report is None and self._launcher.stdin is not None and self._launcher.stdout is not None:
+            os.close(self._send)
+            self._send = -1
+            select.select([self._launcher.stdout], [], [], LEAVE_S)
             with suppress(BrokenPipeError):  # it ended by itself
                 self._launcher.stdin.close()
         return self.finish()
@@ -214,7 +232,7 @@ class Session:
 
     def __exit__(self, *exc: object) -> None:
         if self._report is None:
-            assert self._launcher.stdin is not None and self._launcher.stdout is not None  # noqa: PT018
+            assert self._launcher.stdin is not None and self._launcher.stdout is not None
             with suppress(BrokenPipeError):
                 self._launcher.stdin.close()
             self._launcher.stdout.readline()
@@ -252,7 +270,11 @@ class Session:
 
 def _execution(report: dict[str, Any], limits: Limits) -> dict[str, Any]:
     code = report["exit_code"]
-    if report["why"] == "timeout" or report["cpu_s"] >= math.ceil(limits.cpu_s) or report["wall_s"] > limits.wall_s + GRACE_S:
+    if (
+        report["why"] == "timeout"
+        or report["cpu_s"] >= math.ceil(limits.cpu_s)
+        or report["wall_s"] > limits.wall_s + GRACE_S
+    ):
         status = "timeout"
     elif report["over"] or report["why"] == "output_limit":
         status = "output_limit"

@@ -119,7 +119,9 @@ def _direct(node: ast.Assert) -> Case | None:
     test = node.test
     if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq | ast.Is):
         left, right = test.left, test.comparators[0]
-        if isinstance(test.ops[0], ast.Is) and not (isinstance(right, ast.Constant) and right.value in (None, True, False)):
+        if isinstance(test.ops[0], ast.Is) and not (
+            isinstance(right, ast.Constant) and right.value in (None, True, False)
+        ):
             return None
         if not _is_call(left):
             left, right = right, left
@@ -226,7 +228,8 @@ def _doctest_cases(text: str) -> Iterator[Case]:
             if case is not None:
                 yield case._replace(raises=example.exc_msg.partition(":")[0].strip())
             continue
-        want = _parse(example.want.strip() or "None")
+        # A docstring's closing quotes stand right under its last example.
+        want = _parse(re.sub(r"\n?\s*(\"\"\"|''').*", "", example.want, flags=re.S).strip() or "None")
         if want is not None and len(want.body) == 1 and isinstance(want.body[0], ast.Expr):
             case = _case(call, want.body[0].value)
             if case is not None:

@@ -14,6 +14,7 @@ import sysconfig
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from crucible.errors import MissingPartError
 from crucible.types import Feedback, FindingKind
@@ -27,10 +28,27 @@ RULES = "E9,F,PLE,S"
 IGNORED = "S101,S311,F401,F841,F541"
 _FAILS = ("F821", "F822", "F823", "F7", "E9", "PLE")
 _REVEALING = frozenset(
-    "__subclasses__ __globals__ __builtins__ __code__ __closure__ __mro__ __bases__ f_globals f_locals f_back "
-    "tb_frame gi_frame cr_frame __reduce__ __reduce_ex__".split()
+    [
+        "__subclasses__",
+        "__globals__",
+        "__builtins__",
+        "__code__",
+        "__closure__",
+        "__mro__",
+        "__bases__",
+        "f_globals",
+        "f_locals",
+        "f_back",
+        "tb_frame",
+        "gi_frame",
+        "cr_frame",
+        "__reduce__",
+        "__reduce_ex__",
+    ]
 )
-_UNUSUAL = frozenset("ctypes _ctypes cffi mmap socket ssl subprocess multiprocessing pty resource signal".split())
+_UNUSUAL = frozenset(
+    ["ctypes", "_ctypes", "cffi", "mmap", "socket", "ssl", "subprocess", "multiprocessing", "pty", "resource", "signal"]
+)
 
 
 def validate(code: str) -> tuple[Feedback, ...]:
@@ -49,9 +67,14 @@ def validate(code: str) -> tuple[Feedback, ...]:
 
 
 def _finding(
-    kind: FindingKind, severity: str, message: str, line: int | None = None, column: int | None = None, rule: str | None = None
+    kind: FindingKind,
+    severity: Literal["info", "warning", "error"],
+    message: str,
+    line: int | None = None,
+    column: int | None = None,
+    rule: str | None = None,
 ) -> Feedback:
-    return Feedback(kind=kind, severity=severity, message=message, line=line, column=column, rule=rule)  # type: ignore[arg-type]
+    return Feedback(kind=kind, severity=severity, message=message, line=line, column=column, rule=rule)
 
 
 def _too_big(code: str) -> Feedback | None:
@@ -59,7 +82,9 @@ def _too_big(code: str) -> Feedback | None:
     if len(code) > MAX_CHARS:
         return _finding(FindingKind.SYNTAX, "error", f"the program has {len(code)} characters, {MAX_CHARS} are allowed")
     if "\0" in code:
-        return _finding(FindingKind.SYNTAX, "error", "the program holds a null byte", code[: code.index("\0")].count("\n") + 1)
+        return _finding(
+            FindingKind.SYNTAX, "error", "the program holds a null byte", code[: code.index("\0")].count("\n") + 1
+        )
     depth = deepest = 0
     for character in code:
         if character in "([{":
@@ -100,7 +125,11 @@ def _ruff_command() -> list[str]:
 def _ruff(code: str) -> Iterator[Feedback]:
     try:
         done = subprocess.run(
-            _ruff_command(), input=code.encode("utf-8", "replace"), capture_output=True, timeout=RUFF_TIMEOUT_S, check=False
+            _ruff_command(),
+            input=code.encode("utf-8", "replace"),
+            capture_output=True,
+            timeout=RUFF_TIMEOUT_S,
+            check=False,
         )
         rows = json.loads(done.stdout or b"[]")
     except subprocess.TimeoutExpired:

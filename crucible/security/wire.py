@@ -13,6 +13,11 @@ import math
 from decimal import Decimal
 from fractions import Fraction
 
+TYPE_CHECKING = False  # as in typing, whose import would cost the sandbox milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 MAX_NODES = 200_000
 MAX_DEPTH = 100
 MAX_FRAME = 8 << 20
@@ -23,7 +28,7 @@ class WireError(Exception):
     """A value that cannot be sent, or bytes that are no value."""
 
 
-class Items(tuple):
+class Items(tuple):  # type: ignore[type-arg]
     """The items of an iterator, generator or view of the other side; equal to no list."""
 
     __slots__ = ()
@@ -34,20 +39,22 @@ class Opaque:
 
     __slots__ = ("kind", "ref", "shown")
 
-    def __init__(self, ref, kind, shown):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN204
+    def __init__(self, ref: int, kind: str, shown: str) -> None:
         self.ref, self.kind, self.shown = ref, kind, shown
 
-    def __repr__(self):  # type: ignore[no-untyped-def]  # noqa: ANN204
+    def __repr__(self) -> str:
         return self.shown
 
 
-def encode(value, keep=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def encode(value: "Any", keep: "Callable[[Any], int] | None" = None) -> bytes:
     """`value` as bytes. keep: called with an object that has no plain form, returns its reference number.
 
     Raises WireError for what is too big, too deep, or has no form."""
     budget = [MAX_NODES]
     try:
-        data = json.dumps(_pack(value, keep, budget, 0), ensure_ascii=True, allow_nan=False, check_circular=False).encode()
+        data = json.dumps(
+            _pack(value, keep, budget, 0), ensure_ascii=True, allow_nan=False, check_circular=False
+        ).encode()
     except (RecursionError, ValueError, TypeError) as error:
         raise WireError(f"a value that cannot be sent: {error}") from error
     if len(data) > MAX_FRAME:
@@ -55,17 +62,26 @@ def encode(value, keep=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, A
     return data
 
 
-def decode(data):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def decode(data: bytes) -> "Any":
     """The value in `data`; plain types, Items and Opaque only. Raises WireError."""
     if len(data) > MAX_FRAME:
         raise WireError("the value is too large")
     try:
         return _unpack(json.loads(data), 0)
-    except (ValueError, RecursionError, TypeError, KeyError, IndexError, OverflowError, ZeroDivisionError, ArithmeticError) as error:
+    except (
+        ValueError,
+        RecursionError,
+        TypeError,
+        KeyError,
+        IndexError,
+        OverflowError,
+        ZeroDivisionError,
+        ArithmeticError,
+    ) as error:
         raise WireError(f"not a value: {type(error).__name__}") from error
 
 
-def _pack(value, keep, budget, depth):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, C901, PLR0911, PLR0912
+def _pack(value: "Any", keep: "Callable[[Any], int] | None", budget: list[int], depth: int) -> "Any":
     budget[0] -= 1
     if budget[0] < 0:
         raise WireError(f"the value has more than {MAX_NODES} parts")
@@ -84,16 +100,27 @@ def _pack(value, keep, budget, depth):  # type: ignore[no-untyped-def]  # noqa: 
             raise WireError("the integer is too large")
         return ["i", hex(number)]
     if isinstance(value, float):
-        number = float.__float__(value)
-        return number if math.isfinite(number) else ["x", repr(number)]
+        real = float.__float__(value)
+        return real if math.isfinite(real) else ["x", repr(real)]
     if isinstance(value, (list, tuple, set, frozenset)):
-        kind = "l" if isinstance(value, list) else "f" if isinstance(value, frozenset) else "s" if isinstance(value, set) else "t"
+        kind = (
+            "l"
+            if isinstance(value, list)
+            else "f"
+            if isinstance(value, frozenset)
+            else "s"
+            if isinstance(value, set)
+            else "t"
+        )
         if type(value) is Items:
             kind = "g"
         return [kind, *(_pack(item, keep, budget, depth + 1) for item in tuple(value))]
     if isinstance(value, dict):
         pairs = tuple(value.items())
-        return ["d", *([_pack(key, keep, budget, depth + 1), _pack(item, keep, budget, depth + 1)] for key, item in pairs)]
+        return [
+            "d",
+            *([_pack(key, keep, budget, depth + 1), _pack(item, keep, budget, depth + 1)] for key, item in pairs),
+        ]
     if isinstance(value, (bytes, bytearray)):
         budget[0] -= len(value) // 64
         return ["b", bytes(value).hex()]
@@ -113,18 +140,18 @@ def _pack(value, keep, budget, depth):  # type: ignore[no-untyped-def]  # noqa: 
     return ["o", keep(value), type(value).__name__[:80], _shown(value)]
 
 
-def _is_view(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _is_view(value: object) -> bool:
     return isinstance(value, (type({}.keys()), type({}.values()), type({}.items())))
 
 
-def _shown(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _shown(value: object) -> str:
     try:
         return repr(value)[:200]
     except Exception as error:
         return f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
 
 
-def _unpack(data, depth):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, C901, PLR0911, PLR0912
+def _unpack(data: "Any", depth: int) -> "Any":
     if depth > MAX_DEPTH + 1:
         raise WireError("nested too deeply")
     if not isinstance(data, list):
@@ -154,13 +181,13 @@ def _unpack(data, depth):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN20
     raise WireError("not a value: unknown tag")
 
 
-def _text(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _text(value: object) -> str:
     if type(value) is not str:
         raise WireError("not a text")
     return value
 
 
-def same(one, other, loose=False):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, C901, PLR0911
+def same(one: "Any", other: "Any", loose: bool = False) -> bool:
     """Equal in type and value. bool is no number; int and float compare by value; NaN equals NaN.
 
     loose: lists and tuples are one kind (for expected values that came from JSON)."""
@@ -171,15 +198,19 @@ def same(one, other, loose=False):  # type: ignore[no-untyped-def]  # noqa: ANN0
     if isinstance(one, Opaque) or isinstance(other, Opaque):
         return isinstance(one, Opaque) and isinstance(other, Opaque) and one.ref == other.ref
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        if type(one) is not type(other) and not (loose and type(one) in (list, tuple, Items) and type(other) in (list, tuple)):
+        if type(one) is not type(other) and not (
+            loose and type(one) in (list, tuple, Items) and type(other) in (list, tuple)
+        ):
             return False
         return len(one) == len(other) and all(same(a, b, loose) for a, b in zip(one, other))
     if isinstance(one, dict) and isinstance(other, dict):
-        return len(one) == len(other) and all(key in other and same(item, other[key], loose) for key, item in one.items())
+        return len(one) == len(other) and all(
+            key in other and same(item, other[key], loose) for key, item in one.items()
+        )
     if isinstance(one, (set, frozenset)) and isinstance(other, (set, frozenset)):
         return one == other and sorted(map(_type_name, one)) == sorted(map(_type_name, other))
     return type(one) is type(other) and one == other
 
 
-def _type_name(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _type_name(value: object) -> str:
     return "number" if type(value) in (int, float) else type(value).__name__

@@ -48,7 +48,12 @@ class Crucible:
     def __call__(self, *arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, str(REPOSITORY / "main.py"), *arguments],
-            env={**os.environ, "CRUCIBLE_MODEL__SCRIPT": str(self.script), "CRUCIBLE_MODEL__ENGINE": "scripted", **environment},
+            env={
+                **os.environ,
+                "CRUCIBLE_MODEL__SCRIPT": str(self.script),
+                "CRUCIBLE_MODEL__ENGINE": "scripted",
+                **environment,
+            },
             cwd=self.folder,
             input=stdin,
             capture_output=True,
@@ -92,9 +97,7 @@ def test_solve_json_keeps_the_contract(crucible: Crucible) -> None:
     done = crucible("solve", "-", "--approve", "auto", "--json", stdin=TASK)
     result = json.loads(done.stdout)
     assert result["status"] == "solved" and result["verdict"]["passed"] == 1
-    wanted = (
-        "run_id task_id status code verdict cycles samples tokens wall_s model adapter strategy confidence findings episode_id"
-    )
+    wanted = "run_id task_id status code verdict cycles samples tokens wall_s model adapter strategy confidence findings episode_id"
     assert set(wanted.split()) <= set(result) and set(result["tokens"]) == {"prompt", "completion"}
 
 
@@ -162,7 +165,11 @@ def test_bad_input_is_exit_code_2_and_says_what_and_where(crucible: Crucible, ar
 
 def test_errors_are_json_too_where_json_was_asked_for(crucible: Crucible) -> None:
     done = crucible("solve", " ", "--json")
-    assert json.loads(done.stdout) == {"status": "error", "error": "the task is empty: say what the program should do", "exit_code": 2}
+    assert json.loads(done.stdout) == {
+        "status": "error",
+        "error": "the task is empty: say what the program should do",
+        "exit_code": 2,
+    }
 
 
 def test_hostile_text_cannot_drive_the_terminal(crucible: Crucible) -> None:

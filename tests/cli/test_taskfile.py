@@ -55,9 +55,7 @@ def test_hidden_cases_are_not_part_of_the_task(tmp_path: Path) -> None:
 
 def test_yaml_and_markdown_carry_the_same_fields(tmp_path: Path) -> None:
     yaml = read_task(write(tmp_path, "t.yaml", "prompt: Add.\nentry_point: add\ntests: assert add(1, 2) == 3\n")).task
-    markdown = read_task(
-        write(tmp_path, "t.md", "---\nentry_point: add\ntests: assert add(1, 2) == 3\n---\nAdd.")
-    ).task
+    markdown = read_task(write(tmp_path, "t.md", "---\nentry_point: add\ntests: assert add(1, 2) == 3\n---\nAdd.")).task
     assert yaml == markdown
 
 
@@ -118,7 +116,9 @@ def test_a_misspelt_field_is_noticed(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_no_file_content_raises_anything_but_input_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_no_file_content_raises_anything_but_input_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
     for suffix in (".json", ".yaml", ".md"):
         path = tmp_path_factory.mktemp("t") / f"t{suffix}"
         path.write_bytes(content)

@@ -47,9 +47,7 @@ def test_packaged_files_hold_every_key_and_no_python_default_but_none():
 
 def test_every_field_says_what_it_does():
     tree = ast.parse(Path(settings_module.__file__).read_text(encoding="utf-8"))
-    classes = [
-        node for node in tree.body if isinstance(node, ast.ClassDef) and node.name.endswith("Settings")
-    ]
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name.endswith("Settings")]
     for body in (node.body for node in classes if node.name != "Settings"):
         for here, after in zip(body, [*body[1:], None], strict=True):
             if isinstance(here, ast.AnnAssign):
@@ -81,9 +79,7 @@ def test_each_source_wins_over_the_one_before(user_file: Path, monkeypatch: pyte
 
 @shared_folder
 @given(st.lists(st.booleans(), min_size=4, max_size=4))
-def test_the_strongest_source_that_sets_a_key_wins(
-    tmp_path_factory: pytest.TempPathFactory, given_by: list[bool]
-):
+def test_the_strongest_source_that_sets_a_key_wins(tmp_path_factory: pytest.TempPathFactory, given_by: list[bool]):
     folder = tmp_path_factory.mktemp("sources")
     user, project, variable, option = given_by
     with pytest.MonkeyPatch.context() as patch:
@@ -183,9 +179,7 @@ def test_hash_follows_what_changes_results_and_nothing_else(monkeypatch: pytest.
 
 
 def test_secrets_are_masked_everywhere_they_are_shown():
-    loaded = load_settings(
-        overrides={"model": {"api_key": "sk-secret", "base_url": "http://me:sk-secret@h/v1"}}
-    )
+    loaded = load_settings(overrides={"model": {"api_key": "sk-secret", "base_url": "http://me:sk-secret@h/v1"}})
     rows = {row.key: row.value for row in loaded.explain()}
     assert rows["model.api_key"] == "**********"
     assert rows["model.base_url"] == "http://**********@h/v1"
@@ -224,7 +218,5 @@ def test_settings_are_frozen_plain_data(monkeypatch: pytest.MonkeyPatch):
 
 def test_importing_costs_no_heavy_library():
     code = "import crucible.config, sys; crucible.config.load_settings(); print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "lancedb", "langgraph", "pyarrow", "numpy", "typer"} & set(loaded)

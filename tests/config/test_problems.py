@@ -178,13 +178,9 @@ def test_a_variable_that_is_not_text(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_options():
-    with pytest.raises(
-        ConfigError, match=r"option: cycles.samples: must be greater than or equal to 1, not 0"
-    ):
+    with pytest.raises(ConfigError, match=r"option: cycles.samples: must be greater than or equal to 1, not 0"):
         load_settings(overrides={"cycles": {"samples": 0}})
-    with pytest.raises(
-        ConfigError, match=r"option: cycles.sample: no such setting; did you mean cycles.samples\?"
-    ):
+    with pytest.raises(ConfigError, match=r"option: cycles.sample: no such setting; did you mean cycles.samples\?"):
         load_settings(overrides={"cycles": {"sample": 1}})
     with pytest.raises(ConfigError, match="option: cycles: must hold settings"):
         load_settings(overrides={"cycles": 3})

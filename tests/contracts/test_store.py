@@ -84,9 +84,7 @@ def test_a_hit_tells_task_and_solution(filled: EpisodeStore):
 
 
 def test_scores_are_cosines(filled: EpisodeStore):
-    assert all(
-        -1.0 <= hit.score <= 1.0 for hit in filled.fetch_semantic("an utterly different subject", k=10)
-    )
+    assert all(-1.0 <= hit.score <= 1.0 for hit in filled.fetch_semantic("an utterly different subject", k=10))
 
 
 def test_k_bounds_the_answer(filled: EpisodeStore):

@@ -44,9 +44,7 @@ def test_what_was_added_survives_a_kill_at_any_moment(store: MemoryStore):
 
 
 def test_several_processes_add_at_once(store: MemoryStore):
-    processes = [
-        writer(store.path, first, 20) for first in (0, 10, 10)
-    ]  # ids 10 to 19 are added by all three
+    processes = [writer(store.path, first, 20) for first in (0, 10, 10)]  # ids 10 to 19 are added by all three
     for process in processes:
         output, _ = process.communicate(timeout=120)
         assert process.returncode == 0

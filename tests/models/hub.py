@@ -86,9 +86,7 @@ class Hub:
                 """Quiet."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
-        )
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -99,9 +97,7 @@ class Hub:
 
     def gets(self) -> list[str | None]:
         """The Range headers of all downloads."""
-        return [
-            asked for method, path, asked in self.asked if method == "GET" and path.startswith("/storage")
-        ]
+        return [asked for method, path, asked in self.asked if method == "GET" and path.startswith("/storage")]
 
     def close(self) -> None:
         self._server.shutdown()

@@ -127,9 +127,7 @@ def test_two_processes_share_one_pull(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_a_wrong_hash_is_deleted_and_said(hub: Hub, tmp_path: Path) -> None:
-    model = ModelSource(
-        name="m", file="m.gguf", bytes=4, sha256="0" * 64, hub={"repository": "a/b", "file": "m.gguf"}
-    )  # type: ignore[arg-type]
+    model = ModelSource(name="m", file="m.gguf", bytes=4, sha256="0" * 64, hub={"repository": "a/b", "file": "m.gguf"})  # type: ignore[arg-type]
     hub.add("a/b:m.gguf", b"GGUF")
     with pytest.raises(ModelUnavailableError, match=r"SHA-256 [0-9a-f]{64}, not 0{64}; it was deleted"):
         fetch(model, tmp_path, hub_url=hub.url)
@@ -179,12 +177,8 @@ def test_what_the_hub_refuses_is_said(hub: Hub, tmp_path: Path, status: int, sai
 
 
 def test_no_network_names_every_source_tried(tmp_path: Path) -> None:
-    parts = IndexParts(
-        package="crucible-no-such-package{n}", version="1.0", member="x", parts=1, part_bytes=10
-    )
-    model = ModelSource(
-        name="m", file="m.gguf", bytes=10, hub={"repository": "a/b", "file": "m.gguf"}, index=parts
-    )  # type: ignore[arg-type]
+    parts = IndexParts(package="crucible-no-such-package{n}", version="1.0", member="x", parts=1, part_bytes=10)
+    model = ModelSource(name="m", file="m.gguf", bytes=10, hub={"repository": "a/b", "file": "m.gguf"}, index=parts)  # type: ignore[arg-type]
     with pytest.raises(
         ModelUnavailableError,
         match=r"model hub 127\.0\.0\.1 cannot be reached.*; package index: pip could not get",
@@ -198,9 +192,7 @@ def test_no_network_names_every_source_tried(tmp_path: Path) -> None:
 def test_too_little_space_is_said_before_anything_is_fetched(hub: Hub, tmp_path: Path) -> None:
     hub.add("a/b:m.gguf", b"GGUF")
     model = ModelSource(name="m", file="m.gguf", bytes=1 << 60, hub={"repository": "a/b", "file": "m.gguf"})  # type: ignore[arg-type]
-    with pytest.raises(
-        StoreError, match=rf"not enough space in {tmp_path}: {1 << 60} bytes are needed, \d+ are free"
-    ):
+    with pytest.raises(StoreError, match=rf"not enough space in {tmp_path}: {1 << 60} bytes are needed, \d+ are free"):
         fetch(model, tmp_path, hub_url=hub.url)
     assert hub.gets() == []
 
@@ -313,9 +305,7 @@ def test_a_short_part_is_found_by_the_length(parts: Parts, tmp_path: Path) -> No
 
 def test_a_wheel_without_the_data_is_said(parts: Parts, tmp_path: Path) -> None:
     build_wheel(parts.folder, "crucible-test-part2", "1.0", {"crucible_test_part2/other.bin": b"x"})
-    with pytest.raises(
-        ModelUnavailableError, match=r"holds no readable crucible_test_part2/data/part02\.bin"
-    ):
+    with pytest.raises(ModelUnavailableError, match=r"holds no readable crucible_test_part2/data/part02\.bin"):
         fetch(parts.model(), tmp_path, hub_url=NOWHERE)
 
 

@@ -50,7 +50,9 @@ def test_the_block_that_defines_the_entry_point_wins_over_a_longer_one() -> None
 
 def test_a_helper_from_another_block_comes_along() -> None:
     answer = "```python\ndef f(x):\n    return g(x)\n```\nwith\n```python\ndef g(x):\n    return x\n```"
-    names = [node.name for node in ast.parse(code_of(answer, entry_point="f")).body if isinstance(node, ast.FunctionDef)]
+    names = [
+        node.name for node in ast.parse(code_of(answer, entry_point="f")).body if isinstance(node, ast.FunctionDef)
+    ]
     assert names == ["g", "f"]
 
 
@@ -105,7 +107,9 @@ def test_no_program_is_no_code(answer: str) -> None:
     assert code_of(answer) == ""
 
 
-@pytest.mark.parametrize("answer", ["(" * 100_000, "```\n" + "[" * 100_000, "x = " + "9" * 150_000, "\0" * 50, "`" * 5000])
+@pytest.mark.parametrize(
+    "answer", ["(" * 100_000, "```\n" + "[" * 100_000, "x = " + "9" * 150_000, "\0" * 50, "`" * 5000]
+)
 def test_hostile_answers_end(answer: str) -> None:
     assert len(code_of(answer)) <= 200_001
 

@@ -25,7 +25,18 @@ def plugin_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file in EXAMPLE.iterdir():
         if file.is_file():
             (source / file.name).write_bytes(file.read_bytes())
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", target, source]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        target,
+        source,
+    ]
     subprocess.run(command, check=True)
     return target
 

@@ -128,7 +128,15 @@ def test_kill_9_leaves_no_process_and_a_run_that_resumes(own_home: Path, tmp_pat
         "CRUCIBLE_HOME": str(own_home),
         "CRUCIBLE_MODEL__SCRIPT": str(script),
     }
-    command = [sys.executable, "-m", "crucible", "solve", "Write double(n). assert double(2) == 4", "--engine", "scripted"]
+    command = [
+        sys.executable,
+        "-m",
+        "crucible",
+        "solve",
+        "Write double(n). assert double(2) == 4",
+        "--engine",
+        "scripted",
+    ]
     process = subprocess.Popen([*command, "--approve", "auto"], env=environment, stderr=subprocess.DEVNULL)
     store = wait_for(lambda: RunStore(own_home / "runs.sqlite") if (own_home / "runs.sqlite").exists() else None)
     wait_for(lambda: store.list() and store.list()[0].state == "running")

@@ -106,7 +106,9 @@ def test_a_solved_episode_is_an_example_for_the_next_like_task(solver: Solver) -
 
 def test_unlike_episodes_are_no_examples(solver: Solver) -> None:
     solver(RIGHT).solve(DOUBLE)
-    other = Task(prompt="Parse an ISO date string and return the weekday name.", tests="assert day('2026-11-21') == 'Saturday'")
+    other = Task(
+        prompt="Parse an ISO date string and return the weekday name.", tests="assert day('2026-11-21') == 'Saturday'"
+    )
     assert solver(RIGHT, cycles={"max_cycles": 1}).solve(other).retrieved == ()
 
 

@@ -14,10 +14,10 @@ def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     # Prompts are plain text for a model, not HTML: escaping would corrupt the code in them.
-    return Environment(  # noqa: S701
+    return Environment(
         loader=PackageLoader("crucible.nodes", "prompts"),
         undefined=StrictUndefined,
-        autoescape=False,
+        autoescape=False,  # noqa: S701
         keep_trailing_newline=False,
     )
 
