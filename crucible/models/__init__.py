@@ -1,4 +1,7 @@
-"""The engines that run a code model, behind one protocol (`base.Model`). An engine is imported when it is chosen."""
+"""The engines that run a code model, behind one protocol (`base.Model`).
+
+An engine is imported when it is chosen: this module is light.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,9 @@ if TYPE_CHECKING:
     from crucible.config import ModelSettings
 
 __all__ = ["Model", "OnDelta", "find_model", "load_model"]
+
+NO_URL = "the openai engine needs model.base_url, for instance http://127.0.0.1:8080"
+NO_SGLANG = "the sglang engine is not part of this version; an SGLang server can be used as model.engine openai"
 
 
 def engine_of(settings: ModelSettings) -> str:
@@ -39,7 +45,7 @@ def load_model(settings: ModelSettings, *, cache_dir: Path, log_dir: Path | None
         from crucible.models.openai import OpenAIModel
 
         if settings.base_url is None:
-            raise InputError("the openai engine needs model.base_url, for instance http://127.0.0.1:8080")
+            raise InputError(NO_URL)
         return OpenAIModel(
             settings.base_url,
             settings.name,
@@ -48,8 +54,8 @@ def load_model(settings: ModelSettings, *, cache_dir: Path, log_dir: Path | None
             prefill=settings.prefill,
             context_length=settings.context_length,
         )
-    if engine != "embedded":
-        raise ModelUnavailableError(f"the {engine} engine is not part of this version; use embedded or openai")
+    if engine == "sglang":
+        raise ModelUnavailableError(NO_SGLANG)
     from crucible.models.catalogue import resolve
     from crucible.models.embedded import EmbeddedModel
     from crucible.models.files import locate
@@ -70,9 +76,13 @@ def load_model(settings: ModelSettings, *, cache_dir: Path, log_dir: Path | None
 
 
 def find_model(settings: ModelSettings, *, cache_dir: Path) -> str:
-    """What would serve, in words, without starting it. Raises like `load_model`."""
+    """What would serve, in words, without starting or reaching it. Raises like `load_model`."""
     engine = engine_of(settings)
-    if engine in ("openai", "sglang"):
+    if engine == "sglang":
+        raise ModelUnavailableError(NO_SGLANG)
+    if engine == "openai":
+        if settings.base_url is None:
+            raise InputError(NO_URL)
         return f"{settings.name} at {settings.base_url}"
     if engine == "scripted":
         return f"scripted answers from {settings.script}"

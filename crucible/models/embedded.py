@@ -11,9 +11,9 @@ most of the cost of a short answer on a CPU.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from crucible.errors import (
     ContextOverflowError,
@@ -21,9 +21,9 @@ from crucible.errors import (
     EngineError,
     EngineTimeoutError,
 )
-from crucible.models.answer import llama_sampling
 from crucible.models.base import OnDelta
-from crucible.models.http import ChatClient, ConnectionLostError
+from crucible.models.http import ConnectionLostError, StreamClient
+from crucible.models.llama import llama_request
 from crucible.models.process import EngineOptions, EngineProcess
 from crucible.models.stop import Stop
 from crucible.types import Completion, Message, ModelIdentity, Sampling
@@ -36,7 +36,7 @@ DEATH_S = 2.0
 
 class _Live(NamedTuple):
     process: EngineProcess
-    client: ChatClient
+    client: StreamClient
 
 
 class EmbeddedModel:
@@ -99,8 +99,15 @@ class EmbeddedModel:
                 while len(done) < len(samplings):
                     live = self._serving()
                     try:
-                        self._share_prompt(live, messages, len(samplings) - len(done), stop)
-                        live.client.batch(messages, samplings, stop, done, on_delta)
+                        prompt = _render(live, messages)
+                        self._share_prompt(live, prompt, len(samplings) - len(done), stop)
+                        live.client.batch(
+                            lambda index, prompt=prompt: llama_request(prompt, samplings[index]),  # type: ignore[misc]
+                            len(samplings),
+                            stop,
+                            done,
+                            on_delta,
+                        )
                     except ConnectionLostError as error:
                         self._restart(live, error)
                         stop.reason = ""  # the other requests ended only because the engine was gone
@@ -144,13 +151,12 @@ class EmbeddedModel:
 
     # ------------------------------------------------------------- one prompt, many samples
 
-    def _share_prompt(self, live: _Live, messages: Sequence[Message], samples: int, stop: Stop) -> None:
+    def _share_prompt(self, live: _Live, prompt: str, samples: int, stop: Stop) -> None:
         """Reads the prompt into slot 0 and copies the slot's state to the others that will draw."""
         slots = min(samples, self._options.slots)
-        long_enough = sum(len(message.content) for message in messages) >= SHARE_FROM_CHARS
-        if slots < 2 or not long_enough or not self._sharing or self._active > 1:
+        if slots < 2 or len(prompt) < SHARE_FROM_CHARS or not self._sharing or self._active > 1:
             return  # in the midst of another batch slot 0 may be taken, and waiting for it costs more
-        live.client.draw(messages, Sampling(max_tokens=1), stop, id_slot=0)
+        live.client.draw(llama_request(prompt, Sampling(max_tokens=1), slot=0), stop)
         if stop.check():
             return
         state = {"filename": "prompt.bin"}
@@ -176,13 +182,12 @@ class EmbeddedModel:
 
     def _start(self) -> _Live:
         process = EngineProcess(self._options, log_dir=self._log_dir, start_timeout_s=self._start_timeout_s)
-        client = ChatClient(
+        client = StreamClient(
             process.url,
             self._identity.name,
             api_key=process.api_key,
             timeout_s=self._timeout_s,
             streams=self._options.slots,
-            extra=_llama_fields,
         )
         return _Live(process, client)
 
@@ -214,7 +219,7 @@ class EmbeddedModel:
             self._notices.append(text)
 
 
-def _llama_fields(sampling: Sampling) -> Mapping[str, Any]:
-    # No reasoning format: a completion is text, whatever it looks like.
-    fixed = {"cache_prompt": True, "timings_per_token": True, "reasoning_format": "none"}
-    return {**fixed, **llama_sampling(sampling)}
+def _render(live: _Live, messages: Sequence[Message]) -> str:
+    """The chat as the model's own template writes it; a last assistant message is left open."""
+    body = {"messages": [message.model_dump() for message in messages]}
+    return str(live.client.post("/apply-template", body)["prompt"])

@@ -1,4 +1,4 @@
-"""A client of one server that speaks the OpenAI chat-completions API, shared by the embedded and the openai engine.
+"""A client of one server that streams completions as events, shared by the embedded and the openai engine.
 
 Everything that goes wrong on the way is translated here, once, into Crucible's errors.
 """
@@ -6,19 +6,20 @@ Everything that goes wrong on the way is translated here, once, into Crucible's 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import closing
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
 from crucible.errors import EngineError, EngineTimeoutError, InputError, ModelUnavailableError
-from crucible.models.answer import Answer, events, refusal, request_body
+from crucible.models.answer import Request, events, refusal
 from crucible.models.base import OnDelta
 from crucible.models.stop import Line, Stop
-from crucible.types import Completion, Message, Sampling
+from crucible.types import Completion
 
 CONNECT_S = 5.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -28,10 +29,10 @@ class ConnectionLostError(EngineError):
     """The server cannot be reached, or went away in the middle of an answer."""
 
 
-class ChatClient:
+class StreamClient:
     """Draws completions. Thread-safe; `streams` bounds the requests of one batch in flight at a time.
 
-    `timeout_s` is how long a request may stay without a sign of life. `extra` makes body fields of a sampling.
+    `timeout_s` is how long a request may stay without a sign of life.
     """
 
     def __init__(
@@ -42,11 +43,9 @@ class ChatClient:
         api_key: str | None,
         timeout_s: float,
         streams: int,
-        extra: Callable[[Sampling], Mapping[str, Any]] | None = None,
     ) -> None:
         self.base_url, self.model, self.timeout_s = base_url, model, timeout_s
         self._streams = streams
-        self._extra = extra or (lambda _: {})
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         try:
             self._http = httpx.Client(
@@ -61,22 +60,23 @@ class ChatClient:
 
     def batch(
         self,
-        messages: Sequence[Message],
-        samplings: Sequence[Sampling],
+        make: Callable[[int], Request],
+        count: int,
         stop: Stop,
         done: dict[int, Completion],
         on_delta: OnDelta | None = None,
     ) -> None:
-        """Draws every sampling that `done` lacks and puts its completion there.
+        """Draws completion `index` from `make(index)` for every index under `count` that `done` lacks.
 
         Raises the first error; completions that were finished by then are in `done`.
         Ctrl-C in the calling thread ends the requests too.
         """
-        missing = [index for index in range(len(samplings)) if index not in done]
+        missing = [index for index in range(count) if index not in done]
         pool = ThreadPoolExecutor(min(self._streams, len(missing)) or 1, thread_name_prefix="crucible-draw")
 
         def draw(index: int) -> None:
-            done[index] = self.draw(messages, samplings[index], stop, index=index, on_delta=on_delta)
+            tell = None if on_delta is None else partial(on_delta, index)
+            done[index] = self.draw(make(index), stop, tell)
 
         try:
             futures = [pool.submit(draw, index) for index in missing]
@@ -89,42 +89,32 @@ class ChatClient:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def draw(
-        self,
-        messages: Sequence[Message],
-        sampling: Sampling,
-        stop: Stop,
-        *,
-        index: int = 0,
-        on_delta: OnDelta | None = None,
-        **fields: Any,  # noqa: ANN401
-    ) -> Completion:
-        """One completion. `fields` are added to the request's body."""
-        answer = Answer(sampling)
-        body = {"model": self.model, **request_body(messages, sampling), **self._extra(sampling), **fields}
+    def draw(self, request: Request, stop: Stop, tell: Callable[[str], None] | None = None) -> Completion:
+        """One completion; `tell` hears its text as it comes."""
+        answer = request.answer
         if not stop.check():
-            # A generator does the receiving, so that only what fails there is translated, and not what on_delta raises.
-            with closing(self._received(body, stop)) as received:
+            # A generator does the receiving, so that only what fails there is translated, and not what `tell` raises.
+            with closing(self._received(request, stop)) as received:
                 for event in received:
                     text = answer.take(event)
-                    if text and on_delta is not None:
-                        on_delta(index, text)
+                    if text and tell is not None:
+                        tell(text)
         if answer.finish is None:
             if stop.reason == "deadline":
                 raise EngineTimeoutError(f"no complete answer within {stop.deadline_s:.1f} s")
+            if stop.reason == "failed":  # not the caller's wish: an answer to draw again, not a short one to keep
+                raise ConnectionLostError("given up because another request failed")
             if not stop.reason:
                 raise ConnectionLostError(f"{self.base_url} ended its answer in the middle")
         return answer.completion()
 
-    def _received(self, body: dict[str, Any], stop: Stop) -> Generator[dict[str, Any], None, None]:
+    def _received(self, request: Request, stop: Stop) -> Generator[dict[str, Any], None, None]:
         """The events of the answer; they end early, without an error, when `stop` says so."""
-        url = f"{self.base_url}/v1/chat/completions"
+        url, content = f"{self.base_url}{request.path}", _encoded(request.body)
         with Line(stop) as line:
             extensions = {"trace": line.trace}
             try:
-                with self._http.stream(
-                    "POST", url, content=_encoded(body), headers=_JSON, extensions=extensions
-                ) as reply:
+                with self._http.stream("POST", url, content=content, headers=_JSON, extensions=extensions) as reply:
                     if reply.is_error:
                         text = reply.read().decode("utf-8", "replace")
                         raise refusal(reply.status_code, text, url=self.base_url, model=self.model)

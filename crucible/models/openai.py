@@ -2,7 +2,8 @@
 
 What such a server promises is its own affair: many ignore seeds, some know neither JSON schemas nor log-probabilities,
 and `grammar` is llama.cpp's alone. A prefill is sent only where the settings say that the server continues a last
-assistant message; elsewhere it is left out, and the model begins its answer itself.
+assistant message; elsewhere it is left out, and the model begins its answer itself. llama.cpp's server refuses a JSON
+schema or a grammar together with a prefill.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Self
 
 from crucible.errors import EngineError, ModelUnavailableError
 from crucible.models.base import OnDelta
-from crucible.models.http import ChatClient, ConnectionLostError, unavailable
+from crucible.models.chat import chat_request
+from crucible.models.http import ConnectionLostError, StreamClient, unavailable
 from crucible.models.stop import Stop
 from crucible.types import Completion, Message, ModelIdentity, Sampling
 
@@ -34,7 +36,7 @@ class OpenAIModel:
         prefill: bool = False,
         context_length: int = 0,
     ) -> None:
-        self._client = ChatClient(
+        self._client = StreamClient(
             base_url.rstrip("/").removesuffix("/v1"),
             model,
             api_key=api_key,
@@ -62,7 +64,13 @@ class OpenAIModel:
         done: dict[int, Completion] = {}
         try:
             with Stop(cancel, deadline_s, self._client.timeout_s) as stop:
-                self._client.batch(messages, samplings, stop, done, on_delta)
+                self._client.batch(
+                    lambda index: chat_request(messages, samplings[index], self._client.model),
+                    len(samplings),
+                    stop,
+                    done,
+                    on_delta,
+                )
         except ConnectionLostError as error:
             raise unavailable(error) from error
         return [done[index] for index in range(len(samplings))]

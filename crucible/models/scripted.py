@@ -1,8 +1,11 @@
 """A deterministic engine that answers from a script: for tests and demonstrations of the loop's flow, not of a model.
 
-A script is a list of replies, drawn in order over all samples of all calls, the last repeated. A reply that is asked for
-with a JSON schema is given as it is if it is JSON; else the smallest object that fits the schema is made.
-Tokens are runs of word characters, runs of spaces and single other characters; every logprob is 0.
+A script is either a list of replies, drawn in order over all samples of all calls, the last one repeated; or a list of
+rules, of which the first whose pattern is found in the last user message answers: with the reply numbered seed modulo
+their count, so that the same messages and seed give the same text. A request for JSON gets the rule's `json`, else a
+reply that is JSON, else the smallest value that fits the schema. A prefill is not continued, a grammar not enforced.
+
+Tokens are runs of word characters, runs of spaces and single other characters; every logprob is 0, without alternatives.
 """
 
 from __future__ import annotations
@@ -13,37 +16,58 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from crucible.errors import ContextOverflowError, InputError
+from pydantic import Field, TypeAdapter, ValidationError
+
+from crucible.errors import ContextOverflowError, EngineTimeoutError, InputError
 from crucible.models.base import OnDelta
-from crucible.types import Completion, Message, ModelIdentity, Sampling, TokenLogprob
+from crucible.types import Completion, Frozen, Message, ModelIdentity, Sampling, TokenLogprob
 
 _TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
 
 
-class ScriptedModel:
-    """`replies` as described above. Thread-safe."""
+class Rule(Frozen):
+    """What to answer when `match` (a regular expression) is found in the last user message."""
 
-    def __init__(self, replies: Sequence[str], *, name: str = "scripted", context_length: int = 1 << 20) -> None:
-        if not replies:
+    match: str = ""
+    replies: tuple[str, ...] = Field(min_length=1)
+    json_reply: Any = Field(None, alias="json")
+
+
+class ScriptedModel:
+    """`script` as described above. Thread-safe. `token_s` makes every token take that long."""
+
+    def __init__(
+        self,
+        script: Sequence[str] | Sequence[Rule],
+        *,
+        name: str = "scripted",
+        context_length: int = 1 << 20,
+        token_s: float = 0.0,
+    ) -> None:
+        if not script:
             raise InputError("a script needs at least one reply")
-        self._replies = list(replies)
+        self._replies = [item for item in script if isinstance(item, str)]
+        self._rules = [(_pattern(item.match), item) for item in script if isinstance(item, Rule)]
         self._next = 0
         self._lock = threading.Lock()
+        self._token_s = token_s
         self.identity = ModelIdentity(name=name, engine="scripted", context_length=context_length)
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
+        """A script in YAML or JSON: a list of texts, or a list of {match, replies, json}."""
+        import yaml
+
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = yaml.safe_load(path.read_text(encoding="utf-8"))
+            return cls(TypeAdapter(list[str] | list[Rule]).validate_python(data))
         except OSError as error:
             raise InputError(f"script {path}: {error.strerror}") from error
-        except ValueError as error:
-            raise InputError(f"script {path}: not valid JSON ({error})") from error
-        if not isinstance(data, list) or not all(isinstance(item, str) for item in data):
-            raise InputError(f"script {path}: must be a list of texts")
-        return cls(data)
+        except (ValueError, yaml.YAMLError) as error:
+            why = "a list of texts or of rules is wanted" if isinstance(error, ValidationError) else "not valid YAML"
+            raise InputError(f"script {path}: {why} ({' '.join(str(error).split())[:200]})") from error
 
     def generate(
         self,
@@ -59,8 +83,10 @@ class ScriptedModel:
             raise ContextOverflowError(
                 f"the prompt has {prompt_tokens} tokens, the context {self.identity.context_length}; shorten the task"
             )
+        until = None if deadline_s is None else time.monotonic() + deadline_s
         return [
-            self._draw(index, sampling, prompt_tokens, on_delta, cancel) for index, sampling in enumerate(samplings)
+            self._draw(index, self._reply(messages, sampling), sampling, prompt_tokens, on_delta, cancel, until)
+            for index, sampling in enumerate(samplings)
         ]
 
     def count_tokens(self, text: str) -> int:
@@ -78,43 +104,68 @@ class ScriptedModel:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def _reply(self, messages: Sequence[Message], sampling: Sampling) -> str:
+        if not self._rules:
+            with self._lock:
+                reply = self._replies[min(self._next, len(self._replies) - 1)]
+                self._next += 1
+            fixed = None
+        else:
+            asked = next((message.content for message in reversed(messages) if message.role == "user"), "")
+            rule = next((rule for pattern, rule in self._rules if pattern.search(asked)), None)
+            if rule is None:
+                raise InputError(f"no rule of the script matches {asked[:80]!r}; end it with a rule without `match`")
+            reply, fixed = rule.replies[sampling.seed % len(rule.replies)], rule.json_reply
+        if sampling.json_schema is None:
+            return reply
+        if fixed is not None:
+            return json.dumps(fixed)
+        return reply if _is_json(reply) else json.dumps(_smallest(sampling.json_schema))
+
     def _draw(
         self,
         index: int,
+        reply: str,
         sampling: Sampling,
         prompt_tokens: int,
         on_delta: OnDelta | None,
         cancel: threading.Event | None,
+        until: float | None,
     ) -> Completion:
         began = time.monotonic()
-        with self._lock:
-            reply = self._replies[min(self._next, len(self._replies) - 1)]
-            self._next += 1
-        if sampling.json_schema is not None and not _is_json(reply):
-            reply = json.dumps(_smallest(sampling.json_schema))
         for stop in sampling.stop:
             reply = reply.split(stop)[0]
         tokens: list[str] = []
-        finish = "stop"
+        finish: Literal["stop", "length", "cancelled"] = "stop"
         for token in _TOKEN.findall(reply):
-            if len(tokens) == sampling.max_tokens:
-                finish = "length"
-                break
             if cancel is not None and cancel.is_set():
                 finish = "cancelled"
                 break
+            if until is not None and time.monotonic() >= until:
+                raise EngineTimeoutError("no complete answer within the deadline")
+            if len(tokens) == sampling.max_tokens:
+                finish = "length"
+                break
+            time.sleep(self._token_s)
             tokens.append(token)
             if on_delta is not None:
                 on_delta(index, token)
         return Completion(
             text="".join(tokens),
-            finish_reason=finish,  # type: ignore[arg-type]
+            finish_reason=finish,
             prompt_tokens=prompt_tokens,
             completion_tokens=len(tokens),
             seed=sampling.seed,
             wall_s=time.monotonic() - began,
             logprobs=tuple(TokenLogprob(token=token, logprob=0.0) for token in tokens) if sampling.logprobs else None,
         )
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise InputError(f"the script's pattern {text!r} is no regular expression: {error}") from error
 
 
 def _is_json(text: str) -> bool:

@@ -136,10 +136,14 @@ def serve(pipe, code):
 
         def call(request=request):
             target = kept[request["ref"]] if request["ref"] is not None else module[0]
-            for part in request["name"].split(".") if request["name"] else ():
+            for part in request["name"].split(".") if request["name"] not in ("", "__setattr__") else ():
                 target = getattr(target, part)
             if request["get"]:
                 return target
+            if request["name"] == "__setattr__":
+                name, value = request["args"]
+                setattr(target, name, revive(value))
+                return None
             positional = [revive(item) for item in request["args"]]
             return target(*positional, **{key: revive(item) for key, item in request["kwargs"].items()})
 
@@ -166,6 +170,9 @@ class Remote:
         if self._ref is None:
             return Remote(self._pipe, None, f"{self._name}.{name}")
         return ask(self._pipe, self._ref, name, (), {}, get=True)
+
+    def __setattr__(self, name, value):
+        ask(self._pipe, self._ref, "__setattr__", (name, value), {})
 
     def __repr__(self):
         return self._shown or self._name

@@ -1,0 +1,52 @@
+"""A Sampling in the form of llama.cpp's own completion API (tools/server/README.md of llama.cpp).
+
+The embedded engine uses it in place of the chat API: there a prefilled answer excludes JSON schemas and grammars, and
+llama.cpp parses what the model writes. Here a completion is the text that was written, and every event counts its tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from crucible.models.answer import Answer, Request, logprob
+from crucible.types import Sampling
+
+
+def llama_request(prompt: str, sampling: Sampling, slot: int | None = None) -> Request:
+    """`prompt` is the chat as the model's template renders it; `slot` asks for a certain slot of the server."""
+    body: dict[str, Any] = {
+        "prompt": prompt,
+        "n_predict": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "seed": sampling.seed,
+        "stop": list(sampling.stop),
+        "n_probs": sampling.logprobs,
+        "cache_prompt": True,
+        "stream": True,
+    }
+    # Of itself llama.cpp also cuts by top-k and min-p, and by top-p before the temperature is applied: not what
+    # `Sampling` promises.
+    if sampling.temperature == 0:
+        body |= {"samplers": ["top_k"], "top_k": 1}
+    else:
+        body["samplers"] = ["temperature", "top_p"]
+    if sampling.json_schema is not None:
+        body["json_schema"] = sampling.json_schema
+    if sampling.grammar is not None:
+        body["grammar"] = sampling.grammar
+    if slot is not None:
+        body["id_slot"] = slot
+    return Request("/completion", body, LlamaAnswer(sampling))
+
+
+class LlamaAnswer(Answer):
+    def read(self, event: dict[str, Any]) -> str:
+        self.prompt_tokens = event.get("tokens_evaluated", self.prompt_tokens)
+        self.completion_tokens = event.get("tokens_predicted", self.completion_tokens)
+        if event.get("stop"):
+            self.finish = "length" if event.get("stop_type") == "limit" else "stop"
+        else:
+            # The last event repeats all of them.
+            self.logprobs += map(logprob, event.get("completion_probabilities") or [])
+        return str(event.get("content") or "")
