@@ -74,14 +74,14 @@ def main() -> int:
     parser.add_argument("problems", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=50)
-    parser.add_argument("options", nargs="*", help="after --: options of `crucible solve`")
-    arguments = parser.parse_args()
+    own, _, options = " ".join(sys.argv[1:]).partition(" -- ")
+    arguments = parser.parse_args(own.split())
     with gzip.open(arguments.problems, "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file][: arguments.limit]
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for number, row in enumerate(rows, 1):
-            results.append(solve(row, Path(folder), arguments.options))
+            results.append(solve(row, Path(folder), options.split()))
             solved = sum(result["status"] == "solved" for result in results)
             print(f"{number:>3} {row['id']:<12} {results[-1]['status']:<9} {solved}/{number}", flush=True)
             total = len(results)

@@ -167,7 +167,7 @@ class Crucible:
     def approver(self) -> Approver:
         from crucible.security.approval import approver_for
 
-        return self._given.approver or approver_for(self.settings.cycles.approve)
+        return self._given.approver or approver_for(self.settings.cycles.approval)
 
     @cached_property
     def context(self) -> Context:

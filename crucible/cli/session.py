@@ -26,8 +26,8 @@ def run(context: typer.Context) -> None:
     settings = load_settings()
     say(f"Crucible with {settings.model.name}. /help shows what you can type.")
     view = SolveView(stderr(), max_cycles=settings.cycles.max_cycles)
-    asks = settings.cycles.approve == "ask"
-    approver = TerminalApprover(view) if asks else approver_for(settings.cycles.approve)
+    asks = settings.cycles.approval == "ask"
+    approver = TerminalApprover(view) if asks else approver_for(settings.cycles.approval)
     with Crucible(settings=settings, approver=approver) as app:
         while (line := _read()) is not None:
             try:

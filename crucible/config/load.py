@@ -21,6 +21,15 @@ from crucible.config.settings import Sections, Settings
 from crucible.errors import ConfigError
 
 PROJECT_FILE = "crucible.yaml"
+USERS_OWN: dict[tuple[str, str], object] = {
+    ("cycles", "approve"): "auto",
+    ("cycles", "require_human_approval"): False,
+    ("model", "base_url"): None,
+    ("model", "hub_url"): None,
+}
+"""What ./crucible.yaml may not set, or not to this value: it comes with whatever was checked out, and must neither let
+code run nor send tasks elsewhere. Your own file, the environment, --config and options may."""
+
 DEFAULT_FILES = ("model.yaml", "cycles.yaml", "tools.yaml")
 
 
@@ -43,8 +52,11 @@ def load_settings(
     project = (project_dir or Path()) / PROJECT_FILE
     if user_file().is_file():
         sources.append(file_source(user_file()))
-    if config_file is not None or project.is_file():
-        sources.append(file_source(config_file or project))
+    if config_file is not None:
+        sources.append(file_source(config_file))
+    elif project.is_file():
+        sources.append(file_source(project))
+        _refuse(check(sources[-1]) or _users_own(sources[-1]))
     sources.append(environment_source())
     sources.append(_options(overrides or {}))
     merged: dict[str, dict[str, Any]] = {name: {} for name in Sections.model_fields}
@@ -65,6 +77,20 @@ def validate_file(path: Path) -> list[str]:
 
 def file_source(path: Path) -> Source:
     return _source(read_document(path), str(path))
+
+
+def _users_own(source: Source) -> list[str]:
+    if not isinstance(source.data, Mapping):
+        return []  # `check` says what is wrong with it
+    problems = []
+    for (section, key), forbidden in USERS_OWN.items():
+        values = source.data.get(section)
+        if isinstance(values, Mapping) and key in values and forbidden in (None, values[key]):
+            problems.append(
+                f"{source.locate((section, key))}: {section}.{key}: a project's file may not set this; "
+                "use your user file, the environment or an option"
+            )
+    return problems
 
 
 def _refuse(problems: list[str]) -> None:

@@ -102,6 +102,11 @@ class CyclesSettings(Section):
     seed: int = Field(ge=0, lt=2**32)
     """Every sample's seed is derived from this one."""
 
+    @property
+    def approval(self) -> Literal["ask", "auto", "never"]:
+        """The policy that both settings make: without the need for a human's yes, asking is not needed."""
+        return "auto" if self.approve == "ask" and not self.require_human_approval else self.approve
+
 
 class ToolsSettings(Section):
     """Switches, one per part of the loop."""

@@ -170,7 +170,7 @@ def test_tests_of_any_form_are_run_apart_from_the_program(judge: SandboxJudge, c
 def test_the_tests_are_not_in_the_programs_sandbox(judge: SandboxJudge) -> None:
     code = (
         "import gc, os, sys\ndef f(x):\n    hay = repr(gc.get_objects()) + repr(sys.argv) + repr(os.listdir('/work'))\n"
-        "    return 'canary-' + 'in-the-tests' in hay"
+        "    return '-'.join(['canary', 'in', 'the', 'tests']) in hay"
     )
     assert verdict_on(judge, code, "SECRET = 'canary-in-the-tests'\nassert f(1) is False or SECRET == ''").verdict == "pass"
 

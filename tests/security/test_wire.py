@@ -59,7 +59,7 @@ def test_nan_equals_nan_here_only() -> None:
     assert same(decode(encode(math.nan)), math.nan)
 
 
-@pytest.mark.parametrize("value", [object(), lambda: 1, 1 << 10**7, [0] * 10**6])
+@pytest.mark.parametrize("value", [object(), lambda: 1, 1 << 10**7, [0] * 10**6], ids=["object", "function", "digits", "items"])
 def test_what_has_no_form_or_is_too_big_is_refused(value: object) -> None:
     with pytest.raises(WireError):
         encode(value)
