@@ -12,12 +12,14 @@ import sys
 from types import FrameType
 from typing import Annotated, NoReturn
 
-import click
 import typer
 
 from crucible import __version__
 from crucible.cli import config, doctor, memory, models, nodes, runs, sandbox, session, solve
 from crucible.errors import CrucibleError
+
+# Typer keeps its own copy of click's exceptions and names only some of them: BadParameter → UsageError → ClickException.
+ClickException = typer.BadParameter.__mro__[2]
 
 EPILOG = (
     "Start with: crucible doctor · crucible models pull qwen2.5-coder-1.5b · "
@@ -73,10 +75,10 @@ def main() -> NoReturn:
         code = app(standalone_mode=False) or 0
     except CrucibleError as error:
         code = _fail(str(error), error.exit_code)
-    except click.ClickException as error:
-        error.show(sys.stderr)
-        code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except ClickException as error:
+        error.show(sys.stderr)  # type: ignore[attr-defined]
+        code = error.exit_code  # type: ignore[attr-defined]
+    except (KeyboardInterrupt, typer.Abort):
         code = _fail("interrupted", 130)
     except BrokenPipeError:
         # The reader of our output went away (`| head`): not an error, and there is nobody left to tell.

@@ -25,8 +25,8 @@ def run(context: typer.Context) -> None:
 
     settings = load_settings()
     say(f"Crucible with {settings.model.name}. /help shows what you can type.")
-    view = SolveView(stderr(), max_cycles=settings.cycles.max_cycles)
     asks = settings.cycles.approval == "ask"
+    view = SolveView(stderr(), max_cycles=settings.cycles.max_cycles, asks=asks)
     approver = TerminalApprover(view) if asks else approver_for(settings.cycles.approval)
     with Crucible(settings=settings, approver=approver) as app:
         while (line := _read()) is not None:

@@ -146,8 +146,8 @@ def _work(
 
     console = Console(quiet=True) if as_json else stderr()
     interactive = sys.stdin.isatty() and console.is_terminal and not as_json
-    with SolveView(console, max_cycles=settings.cycles.max_cycles) as view:
-        asks = settings.cycles.approval == "ask" and interactive
+    asks = settings.cycles.approval == "ask" and interactive
+    with SolveView(console, max_cycles=settings.cycles.max_cycles, asks=asks) as view:
         approver = TerminalApprover(view) if asks else approver_for(settings.cycles.approval)
         view.doing(f"loading {settings.model.name}")
         with Crucible(settings=settings, approver=approver) as app:

@@ -29,9 +29,10 @@ MAX_FINDINGS = 4
 class SolveView:
     """Call with every Event, in the main thread. Use as a context manager: the live region ends with it."""
 
-    def __init__(self, console: Console, *, max_cycles: int) -> None:
+    def __init__(self, console: Console, *, max_cycles: int, asks: bool = False) -> None:
+        """asks: whether the approver is a TerminalApprover, which waits for an answer from here."""
         self._console = console
-        self._max_cycles = max_cycles
+        self._max_cycles, self._asks = max_cycles, asks
         self._live: Live | None = None
         self._began = time.monotonic()
         self._doing = "starting"
@@ -127,7 +128,7 @@ class SolveView:
 
     def _on_approval_needed(self, data: dict[str, Any]) -> None:
         """Ask in this thread; the run waits in its own for the answer in `answers`."""
-        if not self._console.is_terminal:
+        if not self._asks:
             return
         if self._live is not None:
             self._live.stop()

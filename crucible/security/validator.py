@@ -141,6 +141,6 @@ def _ruff(code: str) -> Iterator[Feedback]:
     for row in rows:
         code_name = row["code"] or "E999"
         kind = FindingKind.SECURITY if code_name.startswith("S") else FindingKind.LINT
-        severity = "error" if code_name.startswith(_FAILS) else "warning"
+        severity: Literal["warning", "error"] = "error" if code_name.startswith(_FAILS) else "warning"
         place = row["location"]
         yield _finding(kind, severity, row["message"], place["row"], place["column"], code_name)

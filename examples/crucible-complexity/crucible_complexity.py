@@ -28,14 +28,7 @@ class Complexity(BaseNode):
                 continue
             for node in ast.walk(ast.parse(attempt.code)):
                 if isinstance(node, ast.FunctionDef) and complexity(node) > LIMIT:
-                    found.append(
-                        {
-                            "kind": "style",
-                            "severity": "info",
-                            "attempt_id": attempt.id,
-                            "line": node.lineno,
-                            "message": f"{node.name} has a cyclomatic complexity of {complexity(node)}; split it",
-                        }
-                    )
+                    message = f"{node.name} has a cyclomatic complexity of {complexity(node)}; split it"
+                    found.append({"kind": "style", "severity": "info", "attempt_id": attempt.id, "message": message})
         context.emit("complexity", count=len(found))
         return {"feedback": found}

@@ -60,9 +60,9 @@ FORGERIES = {
     "a text of the number": "def solve(xs): return '4' if xs else 0",
     "builtins replaced": "import builtins\nbuiltins.len = builtins.all = lambda *a: True\ndef solve(xs): return None",
     "json replaced": "import json\njson.dumps = lambda *a, **k: '{\"value\": 4}'\ndef solve(xs): return None",
-    "the pipe written before the call": "import os\nos.write(4, bytes([0, 0, 0, 23]) + b'[\"d\",[\"value\",4]]      ')\ndef solve(xs): return 0",
+    "the pipe written before the call": 'import os\nos.write(4, bytes([0, 0, 0, 23]) + b\'["d",["value",4]]      \')\ndef solve(xs): return 0',
     "a flood of guesses": (
-        "import os, threading\ndef flood():\n    while True:\n        data = b'[\"d\",[\"value\",4]]'\n"
+        'import os, threading\ndef flood():\n    while True:\n        data = b\'["d",["value",4]]\'\n'
         "        os.write(4, len(data).to_bytes(4, 'big') + data)\n"
         "threading.Thread(target=flood, daemon=True).start()\ndef solve(xs): return 0"
     ),
@@ -77,7 +77,7 @@ FORGERIES = {
     "a huge result": "def solve(xs): return [0] * 10 ** 7",
     "a huge integer": "def solve(xs): return 1 << 20_000_000",
     "tags imitated": "def solve(xs): return ['i', '0x4']",
-    "an unknown tag": "import os\ndef solve(xs):\n    data = b'[\"d\",[\"value\",[\"zz\",4]]]'\n    os.write(4, len(data).to_bytes(4, 'big') + data)",
+    "an unknown tag": 'import os\ndef solve(xs):\n    data = b\'["d",["value",["zz",4]]]\'\n    os.write(4, len(data).to_bytes(4, \'big\') + data)',
     "the caller's frames": "import sys\ndef solve(xs):\n    f = sys._getframe()\n    while f:\n        for v in f.f_locals.values():\n            if isinstance(v, int): return v\n        f = f.f_back",
     "the heap": "import gc\ndef solve(xs): return next((o for o in gc.get_objects() if isinstance(o, tuple) and len(o) == 2 and o[0] == [1, 2, 3]), None)",
     "right once only": "calls = []\ndef solve(xs):\n    calls.append(1)\n    return sum(x * x for x in xs if x % 2 == 0) if len(calls) == 1 else -1",
@@ -150,7 +150,10 @@ TESTED = {
     "a loop": ("def f(x): return x", "for i in range(4):\n    assert f(i) == i"),
     "an exception": ("def f(x): raise KeyError(x)", "try:\n    f(1)\n    assert False\nexcept KeyError:\n    pass"),
     "check(candidate)": ("def f(x): return x", "def check(candidate):\n    assert candidate(1) == 1\ncheck(f)"),
-    "test functions": ("def f(x): return x", "def test_one():\n    assert f(1) == 1\ndef test_two():\n    assert f(2) == 2"),
+    "test functions": (
+        "def f(x): return x",
+        "def test_one():\n    assert f(1) == 1\ndef test_two():\n    assert f(2) == 2",
+    ),
     "objects of the program": (
         "class Pair:\n    def __init__(self, a, b): self.a, self.b = a, b\ndef f(ps): return sum(p.a for p in ps)",
         "assert f([Pair(1, 2), Pair(3, 4)]) == 4",
@@ -172,7 +175,10 @@ def test_the_tests_are_not_in_the_programs_sandbox(judge: SandboxJudge) -> None:
         "import gc, os, sys\ndef f(x):\n    hay = repr(gc.get_objects()) + repr(sys.argv) + repr(os.listdir('/work'))\n"
         "    return '-'.join(['canary', 'in', 'the', 'tests']) in hay"
     )
-    assert verdict_on(judge, code, "SECRET = 'canary-in-the-tests'\nassert f(1) is False or SECRET == ''").verdict == "pass"
+    assert (
+        verdict_on(judge, code, "SECRET = 'canary-in-the-tests'\nassert f(1) is False or SECRET == ''").verdict
+        == "pass"
+    )
 
 
 def test_doctests_and_expected_exceptions(judge: SandboxJudge) -> None:

@@ -135,7 +135,9 @@ def test_every_end_has_its_name(sandbox: Sandbox, program: str, status: str) -> 
 
 
 def test_output_that_is_held_open_is_not_waited_for(sandbox: Sandbox) -> None:
-    program = "import threading, time, os\nthreading.Thread(target=time.sleep, args=(60,)).start()\nprint('x')\nos._exit(0)"
+    program = (
+        "import threading, time, os\nthreading.Thread(target=time.sleep, args=(60,)).start()\nprint('x')\nos._exit(0)"
+    )
     assert sandbox.run(program, limits=SHORT).wall_s < 1.9
 
 

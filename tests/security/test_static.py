@@ -71,7 +71,9 @@ def test_limits_cut() -> None:
     assert printable("x" * 50, 10) == "x" * 9 + "…"
 
 
-@pytest.mark.parametrize(("mode", "answer", "granted"), [("auto", None, True), ("never", True, False), ("ask", None, False)])
+@pytest.mark.parametrize(
+    ("mode", "answer", "granted"), [("auto", None, True), ("never", True, False), ("ask", None, False)]
+)
 def test_policies_that_need_nobody(mode: str, answer: bool | None, granted: bool) -> None:
     ask = None if answer is None else (lambda *_: answer)
     approval = approver_for(mode, ask).approve("x = 1", ())  # type: ignore[arg-type]

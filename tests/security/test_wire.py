@@ -26,7 +26,9 @@ SCALARS = (
 HASHABLE = st.recursive(SCALARS, lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=3), max_leaves=5)
 VALUES = st.recursive(
     HASHABLE,
-    lambda inner: st.lists(inner, max_size=4) | st.sets(HASHABLE, max_size=4) | st.dictionaries(HASHABLE, inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.sets(HASHABLE, max_size=4) | st.dictionaries(HASHABLE, inner, max_size=4)
+    ),
     max_leaves=10,
 )
 
@@ -59,7 +61,9 @@ def test_nan_equals_nan_here_only() -> None:
     assert same(decode(encode(math.nan)), math.nan)
 
 
-@pytest.mark.parametrize("value", [object(), lambda: 1, 1 << 10**7, [0] * 10**6], ids=["object", "function", "digits", "items"])
+@pytest.mark.parametrize(
+    "value", [object(), lambda: 1, 1 << 10**7, [0] * 10**6], ids=["object", "function", "digits", "items"]
+)
 def test_what_has_no_form_or_is_too_big_is_refused(value: object) -> None:
     with pytest.raises(WireError):
         encode(value)
@@ -77,7 +81,17 @@ def test_depth_is_bounded_both_ways() -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [(True, 1), (1, True), ([1], (1,)), ("1", 1), (b"1", "1"), ({1}, {True}), (None, False), ([1, 2], [1]), ({1: 2}, {1: 3})],
+    [
+        (True, 1),
+        (1, True),
+        ([1], (1,)),
+        ("1", 1),
+        (b"1", "1"),
+        ({1}, {True}),
+        (None, False),
+        ([1, 2], [1]),
+        ({1: 2}, {1: 3}),
+    ],
 )
 def test_unlike_values_differ(one: object, other: object) -> None:
     assert not same(one, other)
