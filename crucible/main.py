@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -19,7 +19,7 @@ from crucible.cli import config, doctor, memory, models, nodes, runs, sandbox, s
 from crucible.errors import CrucibleError
 
 # Typer keeps its own copy of click's exceptions and names only some of them: BadParameter → UsageError → ClickException.
-ClickException = typer.BadParameter.__mro__[2]
+ClickException: Any = typer.BadParameter.__mro__[2]
 
 EPILOG = (
     "Start with: crucible doctor · crucible models pull qwen2.5-coder-1.5b · "
@@ -76,8 +76,8 @@ def main() -> NoReturn:
     except CrucibleError as error:
         code = _fail(str(error), error.exit_code)
     except ClickException as error:
-        error.show(sys.stderr)  # type: ignore[attr-defined]
-        code = error.exit_code  # type: ignore[attr-defined]
+        error.show(sys.stderr)
+        code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = _fail("interrupted", 130)
     except BrokenPipeError:

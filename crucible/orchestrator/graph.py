@@ -94,9 +94,11 @@ def _step(node: BaseNode, context: Context) -> Callable[[State], dict[str, Any]]
     """A node as LangGraph wants it. A coroutine is run to its end; a plugin's plain dicts become Feedback."""
 
     def step(state: State) -> dict[str, Any]:
+        context.check_cancelled()
         result = node.run(state, context)
         if inspect.isawaitable(result):
             result = asyncio.run(_await(result))
+        context.check_cancelled()  # what an interrupted node came to does not count: it is done again on resume
         update = dict(result)
         unknown = sorted(set(update) - set(State.__annotations__))
         if unknown:
