@@ -6,13 +6,14 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help setup demo test lint format bench lock clean
+.PHONY: help setup demo test lint format bench docs lock clean
 
 help:
 	@echo "make demo    set up, fetch the 1.5B model, solve a task in the sandbox, find it again in memory"
 	@echo "make test    set up, fetch the smallest model, run all tests"
 	@echo "make lint    ruff, mypy --strict, import directions"
 	@echo "make bench   measure Crucible's own overhead"
+	@echo "make docs    rewrite docs/cli.md from the commands' help"
 	@echo "make lock    resolve the newest versions and rewrite requirements.lock"
 
 setup: $(READY)
@@ -44,6 +45,9 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.overhead
+
+docs: $(READY)
+	$(BIN)/typer crucible.main utils docs --name crucible --title "Command line" --output docs/cli.md
 
 lock:
 	sh scripts/lock.sh $(PYTHON)

@@ -7,7 +7,6 @@ Another task: make demo TASK=path/to/task.yaml
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -17,8 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CRUCIBLE = [sys.executable, str(ROOT / "main.py")]
 MODEL = "qwen2.5-coder-1.5b"
-TASK = os.environ.get("TASK", "examples/tasks/merge-intervals.yaml")
-SEARCH = "combine time ranges that overlap"
+TASK = os.environ.get("TASK", "examples/tasks/roman-numerals.yaml")
+SEARCH = "turn ancient numerals into numbers"
 
 
 def show(*arguments: str) -> None:
@@ -29,14 +28,14 @@ def show(*arguments: str) -> None:
         sys.exit(f"demo: `crucible {' '.join(arguments)}` ended with exit code {done.returncode}")
 
 
-def ask(*arguments: str) -> list[dict[str, object]]:
-    """Run a --json command and return what it printed."""
+def captured(*arguments: str) -> str:
+    """As `show`, and return what the command printed."""
+    print(f"\n$ crucible {' '.join(arguments)}", flush=True)
     done = subprocess.run(
-        [*CRUCIBLE, *arguments, "--json"], cwd=ROOT, env=environment(), check=True, stdout=subprocess.PIPE, text=True
+        [*CRUCIBLE, *arguments], cwd=ROOT, env=environment(), check=True, stdout=subprocess.PIPE, text=True
     )
-    found = json.loads(done.stdout)
-    assert isinstance(found, list)
-    return found
+    print(done.stdout, end="", flush=True)
+    return done.stdout
 
 
 def environment() -> dict[str, str]:
@@ -51,15 +50,9 @@ def main() -> None:
     out.parent.mkdir(exist_ok=True)
     show("solve", TASK, "--model", MODEL, "--approve", "auto", "--out", str(out))
     print(f"\n$ cat {out.relative_to(ROOT)}\n{out.read_text()}")
-    show("memory", "search", SEARCH, "-k", "3")
-    run = ask("runs", "list")[0]
-    hits = (
-        ask("memory", "search", SEARCH, "-k", "3")
-        if "TASK" not in os.environ
-        else ask("memory", "search", str(run["title"]))
-    )
-    found = [hit for hit in hits if hit["solved"] and hit["code"] == out.read_text()]
-    if run["status"] != "solved" or not found:
+    title = Path(TASK).stem if "TASK" in os.environ else SEARCH
+    found = captured("memory", "search", title, "-k", "1", "--solved")
+    if out.read_text().splitlines()[0].strip() not in found:
         sys.exit("demo: the solved episode was not found again in memory")
     print(f"\ndemo: solved, verified in the sandbox, and found again in memory, in {time.monotonic() - began:.0f} s")
 
