@@ -73,17 +73,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("problems", type=Path)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=int, default=0, help="problems to leave out at the beginning")
     parser.add_argument("--limit", type=int, default=50)
     own, _, options = " ".join(sys.argv[1:]).partition(" -- ")
     arguments = parser.parse_args(own.split())
     with gzip.open(arguments.problems, "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file][: arguments.limit]
+        rows = [json.loads(line) for line in file][arguments.start : arguments.limit]
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for number, row in enumerate(rows, 1):
+        for number, row in enumerate(rows, arguments.start + 1):
             results.append(solve(row, Path(folder), options.split()))
             solved = sum(result["status"] == "solved" for result in results)
-            print(f"{number:>3} {row['id']:<12} {results[-1]['status']:<9} {solved}/{number}", flush=True)
+            print(f"{number:>3} {row['id']:<12} {results[-1]['status']:<9} {solved}/{len(results)}", flush=True)
             total = len(results)
             low, high = wilson(solved, total)
             summary = {

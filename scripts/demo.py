@@ -45,7 +45,6 @@ def environment() -> dict[str, str]:
 def main() -> None:
     began = time.monotonic()
     show("models", "pull", MODEL)
-    show("sandbox", "check")
     out = ROOT / ".demo" / "solution.py"
     out.parent.mkdir(exist_ok=True)
     show("solve", TASK, "--model", MODEL, "--approve", "auto", "--out", str(out))
