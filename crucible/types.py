@@ -297,7 +297,7 @@ class Event(Frozen):
     """Something that happened in a run, as `Crucible.stream` yields it.
 
     kinds: run-started, cycle-started, retrieved, sampling, token (data: index, text), sampled, checked,
-    verdict, decision, diagnosis, engine-restarted, refused, run-finished; a plugin may add its own.
+    approval-needed, verdict, decision, diagnosis, engine-restarted, refused, run-finished; a plugin may add its own.
     """
 
     kind: str

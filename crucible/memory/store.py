@@ -39,7 +39,7 @@ from crucible.memory.migrations import (
     read_header,
     write_header,
 )
-from crucible.types import Episode, Hit, Task
+from crucible.types import Episode, Hit
 
 if TYPE_CHECKING:
     from lancedb.table import Table
@@ -236,7 +236,7 @@ class MemoryStore:
             "solved": episode.status == "solved",
             "status": episode.status,
             "created": episode.created,
-            "vector": self._encoder.encode([task_text(task)])[0].tolist(),
+            "vector": self._encoder.encode([task.text])[0].tolist(),
             "record": record,
         }
 
@@ -252,11 +252,6 @@ class MemoryStore:
         began = time.time()
         table.optimize(cleanup_older_than=KEEP_VERSIONS)
         _flush(self.path / f"{TABLE}.lance", since=began)
-
-
-def task_text(task: Task) -> str:
-    """What stands for a task in the vector space. A query of the same form scores 1 for the same task."""
-    return f"{task.title}\n{task.prompt}".strip()
 
 
 def _distinct(rows: list[dict[str, Any]]) -> list[Hit]:
