@@ -8,6 +8,7 @@ Output is drained up to its cap; after the program has ended, only what is in th
 """
 
 import ctypes
+import fcntl
 import json
 import os
 import select
@@ -44,18 +45,16 @@ def spawn(order, out, err):
         return pid
     try:
         os.setsid()
-        fds = order["fds"]  # wanted number: ours
-        high = 200
-        moved = {}
-        for wanted, ours in fds.items():
-            os.dup2(ours, high)
-            moved[int(wanted)] = high
-            high += 1
         os.dup2(out, 1)
         os.dup2(err, 2)
-        for wanted, ours in moved.items():
-            os.dup2(ours, wanted)
-        os.closerange(max(moved, default=2) + 1, 4096)
+        # Ours may have any number, also one that is wanted: copies above all wanted ones first. Every descriptor but
+        # those that dup2 makes closes by itself when the program starts.
+        given = {int(wanted): ours for wanted, ours in order["fds"].items()}
+        copies = {wanted: fcntl.fcntl(ours, fcntl.F_DUPFD_CLOEXEC, max(given) + 1) for wanted, ours in given.items()}
+        for ours in given.values():
+            os.set_inheritable(ours, False)
+        for wanted, copy in copies.items():
+            os.dup2(copy, wanted)
         if order["uid"] is not None:
             os.setgroups([])
             os.setresgid(order["uid"], order["uid"], order["uid"])

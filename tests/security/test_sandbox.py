@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import resource
+import subprocess
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -158,6 +162,32 @@ def test_a_program_sees_the_same_little_everywhere(sandbox: Sandbox) -> None:
 
 def test_the_launcher_is_not_told_our_secrets(sandbox: Sandbox) -> None:
     assert sandbox.run("import os; print(dict(os.environ))").stdout.count("CRUCIBLE") == 0
+
+
+HOLDING_FILES = """
+import os, resource, sys
+from crucible.security.sandbox import BubblewrapSandbox
+from crucible.types import Limits
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+sandbox, held = BubblewrapSandbox(), []
+seen = []
+for count in map(int, sys.argv[1:]):
+    while len(held) < count:
+        held.append(os.open(os.devnull, os.O_RDONLY))
+        os.set_inheritable(held[-1], True)
+    done = sandbox.run("import os\\nfor fd in range(20000):\\n  try: os.fstat(fd)\\n  except OSError: continue\\n  print(fd)")
+    seen.append(done.stdout.split())
+print(all(fds == ["0", "1", "2"] for fds in seen) or seen)
+"""
+
+
+@pytest.mark.parametrize("held", [range(185, 205), (4000, 4090, 5000)], ids=["as many as some numbers", "very many"])
+def test_a_host_with_many_open_files_passes_on_none(held: Iterable[int]) -> None:
+    if max(held) >= resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 100:
+        pytest.skip("this machine allows too few open files")
+    command = [sys.executable, "-c", HOLDING_FILES, *map(str, held)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "True", done.stdout + done.stderr
 
 
 def test_the_canary_holds_here(sandbox: Sandbox) -> None:
