@@ -9,15 +9,18 @@ Parts are made on first use: a `Crucible` that only searches memory never loads 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from crucible.errors import InputError
+from crucible.errors import InputError, SandboxUnavailableError
+from crucible.guards import RecordingApprover, RedactingModel, RedactingStore, prepare, secrets_in
+from crucible.security.audit import AuditLog
 from crucible.types import Episode, Event, HiddenTests, Task
 
 if TYPE_CHECKING:
     from crucible.config import Settings
+    from crucible.logs import RunLog
     from crucible.memory.base import EpisodeStore
     from crucible.models.base import Model
     from crucible.nodes.base import Context
@@ -27,8 +30,9 @@ if TYPE_CHECKING:
     from crucible.orchestrator.run import Run
     from crucible.security.approval import Approver
     from crucible.security.base import Judge, Sandbox
+    from crucible.security.ratelimit import TokenBucket
 
-LANGUAGES = ("python",)
+__all__ = ["Crucible", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -96,32 +100,58 @@ class Crucible:
         """Work `task` until its tests pass or the budget is spent; returns the episode, solved or not.
 
         hidden: cases that only score the finished run. watch: called with every Event.
-        Raises InputError for a task that cannot be worked, CancelledError, and the errors of the parts.
+        Raises InputError for a task that cannot be worked, RateLimitedError, CancelledError, and the errors of the parts.
         """
-        return self._start(task, hidden, seed).finish(watch)
+        run = self._start(task, hidden, seed)
+        with self.log.following(run.run_id):
+            return run.finish(watch)
 
     def stream(self, task: Task, *, hidden: HiddenTests | None = None, seed: int | None = None) -> Iterator[Event]:
         """The events of solving `task`, as they happen. The last, run-finished, holds the episode."""
-        yield from self._start(task, hidden, seed)
+        run = self._start(task, hidden, seed)
+        with self.log.following(run.run_id):
+            yield from run
 
     def resume(self, run_id: str | None = None, *, watch: Callable[[Event], None] | None = None) -> Episode:
         """Go on with an interrupted run (None: the latest) from its last checkpoint."""
         from crucible.orchestrator.run import Run
 
         run_id = self.runs.find(run_id).run_id
-        return Run.resume(run_id, self.nodes, self.context, self.runs).finish(watch)
+        with self.log.following(run_id):
+            context = self._context(run_id, self.runs.request(run_id).task)
+            return Run.resume(run_id, self.nodes, context, self.runs, listen=self.log.event).finish(watch)
 
     def _start(self, task: Task, hidden: HiddenTests | None, seed: int | None) -> Run:
         from crucible.orchestrator.checkpoints import RunRequest
-        from crucible.orchestrator.run import Run
+        from crucible.orchestrator.run import Run, new_run_id
 
+        task = prepare(task)
+        if self._bucket is not None:
+            self._bucket.take("tools.solves_per_minute")
+        given = task.limits.model_dump(include=task.limits.model_fields_set)
+        limits = self.settings.sandbox.limits().model_copy(update=given)
         request = RunRequest(
-            task=prepare(task),
+            task=task.model_copy(update={"limits": limits}),
             seed=self.settings.cycles.seed if seed is None else seed,
             strategy=self.settings.cycles.strategy,
             hidden=hidden or HiddenTests(),
         )
-        return Run.start(request, self.nodes, self.context, self.runs)
+        run_id = new_run_id()
+        with self.log.following(run_id):
+            context = self._context(run_id, task)
+            run = Run.start(request, self.nodes, context, self.runs, run_id=run_id, listen=self.log.event)
+            if kinds := secrets_in(task):
+                run.emit("redacted", kinds=kinds)
+            return run
+
+    def _context(self, run_id: str, task: Task) -> Context:
+        """The parts for one run, whose approvals are put on record and whose programs its language's validator checks."""
+        from crucible.security.validator import load_validator
+
+        approver = RecordingApprover(self.context.approver, self.audit, run_id=run_id, task_id=task.id)
+        return replace(
+            self.context, approver=approver, validate=load_validator(task.language, self.settings.tools.policy)
+        )
 
     # ------------------------------------------------------------- its parts
 
@@ -130,6 +160,23 @@ class Crucible:
         from crucible.orchestrator.checkpoints import RunStore
 
         return RunStore(self.settings.paths.runs)
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        return AuditLog(self.settings.paths.audit)
+
+    @cached_property
+    def log(self) -> RunLog:
+        from crucible.logs import RunLog
+
+        return RunLog(self.settings.paths.logs, self.settings.tools.log_level)
+
+    @cached_property
+    def _bucket(self) -> TokenBucket | None:
+        from crucible.security.ratelimit import TokenBucket
+
+        rate = self.settings.tools.solves_per_minute
+        return TokenBucket(rate) if rate is not None else None
 
     @cached_property
     def nodes(self) -> dict[str, NodeSpec]:
@@ -159,22 +206,33 @@ class Crucible:
         if self._given.judge is not None:
             return self._given.judge
         from crucible.security.judge import SandboxJudge
+
+        return SandboxJudge(self.sandbox)
+
+    @cached_property
+    def sandbox(self) -> Sandbox:
+        """The sandbox given, else one that this machine was observed to hold, its next sandboxes started ahead."""
+        if self._given.sandbox is not None:
+            return self._given.sandbox
+        from crucible.security.pool import WarmPool
         from crucible.security.probe import select_sandbox
 
-        return SandboxJudge(self._given.sandbox or select_sandbox())
+        return WarmPool(select_sandbox(self.settings.sandbox.tier))
 
     @cached_property
     def approver(self) -> Approver:
-        from crucible.security.approval import approver_for
+        from crucible.security.approval import approver_of
 
-        return self._given.approver or approver_for(self.settings.cycles.approval)
+        return self._given.approver or approver_of(self.settings.cycles)
 
     @cached_property
     def context(self) -> Context:
         from concurrent.futures import ThreadPoolExecutor
 
         from crucible.nodes.base import Context
-        from crucible.security.validator import validate
+        from crucible.security.approval import RefusingApprover
+        from crucible.security.judge import NoJudge
+        from crucible.security.validator import load_validator
 
         settings = self.settings
         remembers = settings.tools.memory or settings.tools.dataset_logging
@@ -183,12 +241,17 @@ class Crucible:
             if remembers:
                 self._warm_memory()
             model = self.model
+        gate: tuple[Judge, Approver]
+        try:
+            gate = judge.result(), self.approver
+        except SandboxUnavailableError as error:  # then nothing runs, and what static checks find is still said
+            gate = NoJudge(error), RefusingApprover("never", str(error))
         return Context(
-            model=model,
-            memory=self.memory if remembers else None,
-            judge=judge.result(),
-            validate=validate,
-            approver=self.approver,
+            model=RedactingModel(model) if getattr(model, "remote", False) else model,
+            memory=RedactingStore(self.memory) if remembers else None,
+            judge=gate[0],
+            validate=load_validator("python", settings.tools.policy),
+            approver=gate[1],
             recipe=self._given.recipe or self._recipe(),
             model_settings=settings.model,
             cycles=settings.cycles,
@@ -215,6 +278,8 @@ class Crucible:
 
     def close(self) -> None:
         """Stop the engine and close the stores this object made. A second call does nothing."""
+        from crucible.security.pool import WarmPool
+
         made = self.__dict__
         if "model" in made and self._given.model is None:
             made.pop("model").close()
@@ -222,6 +287,12 @@ class Crucible:
             made.pop("memory").close()
         if "runs" in made:
             made.pop("runs").close()
+        if "log" in made:
+            made.pop("log").close()
+        made.pop("judge", None)
+        pool = made.pop("sandbox", None)
+        if isinstance(pool, WarmPool) and self._given.sandbox is None:
+            pool.close()
         made.pop("context", None)
 
     def __enter__(self) -> Self:
@@ -229,18 +300,3 @@ class Crucible:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-def prepare(task: Task) -> Task:
-    """`task` with what can be read off it filled in. Raises InputError for what cannot be worked."""
-    import hashlib
-
-    from crucible.security.suite import parse_suite
-
-    if not task.prompt.strip():
-        raise InputError("the task is empty: say what the program should do")
-    if task.language not in LANGUAGES:
-        raise InputError(f"unknown language {task.language!r}; Crucible writes: {', '.join(LANGUAGES)}")
-    suite = parse_suite(task)
-    task_id = task.id or hashlib.sha256(task.prompt.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    return task.model_copy(update={"id": task_id, "entry_point": task.entry_point or suite.entry_point})

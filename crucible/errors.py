@@ -7,6 +7,7 @@
     │   ├── ModelUnavailableError     3     … a model file or engine
     │   └── SandboxUnavailableError   3     … an isolating sandbox tier
     ├── RefusedError                  3     a gate said no (approval, policy)
+    │   └── RateLimitedError          3     … too many solves a minute; `retry_after_s` says when to try again
     ├── EngineError                   3     the model engine failed while working
     │   ├── EngineCrashedError        3     … its process died, and again after one restart
     │   ├── EngineTimeoutError        3     … no answer inside the deadline
@@ -49,6 +50,14 @@ class SandboxUnavailableError(MissingPartError):
 
 class RefusedError(CrucibleError):
     """A safety gate refused."""
+
+
+class RateLimitedError(RefusedError):
+    """Too much was asked for in too short a time. retry_after_s: seconds after which to try again."""
+
+    def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class EngineError(CrucibleError):

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from crucible import __version__
-from crucible.cli import config, doctor, memory, models, nodes, runs, sandbox, session, solve
+from crucible.cli import audit, config, doctor, memory, models, nodes, runs, sandbox, session, solve
 from crucible.errors import CrucibleError
 
 # Typer keeps its own copy of click's exceptions and names only some of them: BadParameter → UsageError → ClickException.
@@ -46,6 +46,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(nodes.app, name="nodes")
 app.command("graph")(nodes.graph)
+app.add_typer(audit.app, name="audit")
 app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 

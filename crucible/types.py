@@ -37,7 +37,8 @@ class Limits(Frozen):
 
 
 class Example(Frozen):
-    """One input/output pair: a list input is positional arguments, an object keyword arguments."""
+    """One input/output pair: a list input is positional arguments, an object keyword arguments. For a task without a
+    function to call, both are text: what the program reads on stdin and what it must print."""
 
     input: Any
     output: Any
@@ -57,6 +58,10 @@ class Task(Frozen):
     entry_point: str | None = None
     examples: tuple[Example, ...] = ()
     tests: str = ""
+    checker: str = ""
+    """Python source of `check(args, kwargs, expected, actual) -> bool`, for answers that may be right in several ways."""
+    tolerance: float | None = Field(None, gt=0)
+    """Relative and absolute error up to which floats in an answer are right (as math.isclose)."""
     limits: Limits = Limits()
     max_tokens: int | None = Field(None, ge=1)
     constraints: tuple[str, ...] = ()
@@ -158,6 +163,8 @@ class Feedback(Frozen):
     call: str | None = None
     expected: str | None = None
     actual: str | None = None
+    action: Literal["allow", "ask", "deny"] = "allow"
+    """What the policy says: nothing; the program runs only with a yes that covers this; it never runs."""
 
 
 CaseStatus = Literal["pass", "wrong", "error", "timeout", "memory", "killed", "protocol", "skipped"]
@@ -186,6 +193,10 @@ class Verdict(Frozen):
     cpu_s: float = 0.0
     memory_mib: float = 0.0
     tier: str = ""
+    trust: Literal["full", "claimed", "low"] = "full"
+    """low: the tests had to share the program's process, which could report what it likes. claimed: a test rests on the
+    program's own word (its comparison of two of its objects) or on what it did to an argument. Both are passes for a
+    user and no proof for a reward."""
 
     @property
     def fraction(self) -> float:
@@ -235,7 +246,12 @@ class Approval(Frozen):
     granted: bool
     mode: Literal["ask", "auto", "never"]
     reason: str
+    who: str = ""  # the system's name of the user it was decided for; empty in episodes from before it was kept
     at: float = Field(default_factory=time.time)
+    covers: Literal["none", "warning", "error"] = "none"
+    """Up to which severity it covers findings that need a yes."""
+    asked: Literal["none", "warning", "error"] = "none"
+    """Up to which severity that was asked; above `covers`, the answer was no."""
 
 
 class Tokens(Frozen):
@@ -296,8 +312,9 @@ class Hit(Frozen):
 class Event(Frozen):
     """Something that happened in a run, as `Crucible.stream` yields it.
 
-    kinds: run-started, cycle-started, retrieved, sampling, token (data: index, text), sampled, checked,
-    approval-needed, verdict, decision, diagnosis, engine-restarted, refused, run-finished; a plugin may add its own.
+    kinds: redacted (before all others, where the task holds secrets), run-started, cycle-started, retrieved, sampling,
+    token (data: index, text), sampled, checked, approval-needed, verdict, decision, diagnosis, engine-restarted, refused,
+    run-finished; a plugin may add its own.
     """
 
     kind: str

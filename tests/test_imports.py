@@ -15,6 +15,7 @@ HEAVY = (
     "pyarrow",
     "langgraph",
     "langchain_core",
+    "detect_secrets",
     "xllamacpp",
     "httpx",
     "numpy",

@@ -21,7 +21,7 @@ def show(as_json: JsonOption = False) -> int:
     """Show every setting, its value, and where the value comes from. Secrets are masked."""
     from crucible.cli.output import print_json
     from crucible.config import load_settings
-    from crucible.security.text import printable
+    from crucible.security.text import one_line
 
     rows = load_settings().explain()
     if as_json:
@@ -29,7 +29,7 @@ def show(as_json: JsonOption = False) -> int:
         return 0
     width = max(len(row.key) for row in rows)
     for row in rows:
-        typer.echo(printable(f"{row.key:<{width}}  {row.value!s:<28}  {row.source}"))
+        typer.echo(one_line(f"{row.key:<{width}}  {row.value!s:<28}  {row.source}"))
     return 0
 
 
@@ -41,6 +41,7 @@ def validate(
     """Check a settings file and name every problem with its line. Exit code 2 if there is one."""
     from crucible.cli.output import print_json, say
     from crucible.config import validate_file
+    from crucible.security.text import one_line
 
     problems = validate_file(path)
     if as_json:
@@ -49,5 +50,5 @@ def validate(
         for problem in problems:
             say(problem)
         if not problems:
-            typer.echo(f"{path}: ok")
+            typer.echo(one_line(f"{path}: ok"))
     return 2 if problems else 0

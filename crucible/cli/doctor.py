@@ -24,14 +24,14 @@ class Finding(NamedTuple):
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False) -> int:
     """Check settings, stores, model, sandbox and nodes, and say how to fix what is wrong. Exit 3 if a part is missing."""
     from crucible.cli.output import print_json
-    from crucible.security.text import printable
+    from crucible.security.text import one_line
 
     findings = list(_examine())
     if as_json:
         print_json([finding._asdict() for finding in findings])
     else:
         for finding in findings:
-            typer.echo(printable(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.part:<10} {finding.detail}"))
+            typer.echo(one_line(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.part:<10} {finding.detail}"))
     return 0 if all(finding.ok for finding in findings) else 3
 
 
@@ -80,10 +80,10 @@ def _model(settings: Settings) -> str:
     return find_model(settings.model, cache_dir=settings.paths.models)
 
 
-def _sandbox(_: Settings) -> str:
+def _sandbox(settings: Settings) -> str:
     from crucible.security.probe import select_sandbox
 
-    return f"tier {select_sandbox().tier}, as a canary program observed it"
+    return f"tier {select_sandbox(settings.sandbox.tier).tier}, as a canary program observed it"
 
 
 def _memory(settings: Settings) -> str:

@@ -35,7 +35,7 @@ def search(
     from crucible.cli.output import print_json, stdout
     from crucible.config import load_settings
     from crucible.memory import MemoryStore
-    from crucible.security.text import printable
+    from crucible.security.text import one_line
 
     if not query.strip():
         raise InputError("the query is empty: say what to look for")
@@ -53,12 +53,12 @@ def search(
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(hit.created))
         mark = "solved" if hit.solved else "unsolved"
         stdout().print(
-            printable(f"{hit.score:.2f}  {hit.episode_id[:8]}  {mark}  {when}  {hit.title or hit.text.strip()[:70]}"),
+            one_line(f"{hit.score:.2f}  {hit.episode_id[:8]}  {mark}  {when}  {hit.title or hit.text.strip()[:70]}"),
             markup=False,
             soft_wrap=True,
         )
         for line in hit.code.strip().splitlines()[:3]:
-            stdout().print(printable(f"      {line}"), markup=False, style="dim", soft_wrap=True)
+            stdout().print("      " + one_line(line), markup=False, style="dim", soft_wrap=True)
     return 0
 
 

@@ -95,6 +95,7 @@ def status(
     from crucible.cli.output import print_json
     from crucible.config import load_settings
     from crucible.models import load_model
+    from crucible.security.text import one_line
     from crucible.types import Message, Sampling
 
     settings = load_settings(overrides={"model": {"name": model}} if model else None)
@@ -111,7 +112,6 @@ def status(
     if as_json:
         print_json(row)
     else:
-        typer.echo(
-            f"{row['name']} on the {row['engine']} engine: ready in {row['ready_s']} s, {row['tokens_per_s']} tokens/s (one stream)"
-        )
+        speed = f"ready in {row['ready_s']} s, {row['tokens_per_s']} tokens/s (one stream)"
+        typer.echo(one_line(f"{row['name']} on the {row['engine']} engine: {speed}"))
     return 0

@@ -21,6 +21,7 @@ def list_nodes(as_json: JsonOption = False) -> int:
     from crucible.cli.output import print_json
     from crucible.config import load_settings
     from crucible.nodes.registry import load_nodes
+    from crucible.security.text import one_line
 
     specs = load_nodes(tuple(load_settings().tools.disabled_nodes))
     if as_json:
@@ -32,7 +33,7 @@ def list_nodes(as_json: JsonOption = False) -> int:
         return 0
     for spec in specs.values():
         place = f"after {spec.after}" if spec.after else "built in"
-        typer.echo(f"{spec.name:<16} {place:<16} {spec.package} {spec.version}")
+        typer.echo(one_line(f"{spec.name:<16} {place:<16} {spec.package} {spec.version}"))
     return 0
 
 

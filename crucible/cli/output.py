@@ -101,17 +101,19 @@ def progress_bar(title: str) -> tuple[Callable[[int, int, str], None], Callable[
 
         return line, lambda: None
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         console=stderr(),
     )
-    task = bar.add_task(title, total=None, note="")
+    from crucible.security.text import one_line
+
+    task = bar.add_task(one_line(title), total=None, note="")
     bar.start()
     return (
-        lambda done, total, note: bar.update(task, completed=done, total=total or None, note=note),
+        lambda done, total, note: bar.update(task, completed=done, total=total or None, note=one_line(note)),
         bar.stop,
     )

@@ -23,7 +23,7 @@ def list_runs(
     from crucible.cli.output import print_json
     from crucible.config import load_settings
     from crucible.orchestrator.checkpoints import RunStore
-    from crucible.security.text import printable
+    from crucible.security.text import one_line
 
     store = RunStore(load_settings().paths.runs)
     runs = store.list(limit)
@@ -35,7 +35,7 @@ def list_runs(
         typer.echo("no runs yet")
     for run in runs:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created))
-        typer.echo(f"{run.run_id}  {when}  {run.state:<11}  {run.status or '-':<8}  {printable(run.title)[:70]}")
+        typer.echo(f"{run.run_id}  {when}  {run.state:<11}  {run.status or '-':<8}  {one_line(run.title)[:70]}")
     return 0
 
 
@@ -49,7 +49,7 @@ def show(
     from crucible.config import load_settings
     from crucible.orchestrator.checkpoints import RunStore
     from crucible.orchestrator.run import saved_state
-    from crucible.security.text import printable
+    from crucible.security.text import one_line, printable
 
     store = RunStore(load_settings().paths.runs)
     try:
@@ -70,12 +70,13 @@ def show(
             }
         )
         return 0
-    typer.echo(f"{record.run_id}  {record.state}  {record.status or '-'}  {record.model}")
-    typer.echo(printable(request.task.prompt.strip()))
+    typer.echo(one_line(f"{record.run_id}  {record.state}  {record.status or '-'}  {record.model}"))
+    for line in printable(request.task.prompt.strip()).splitlines():
+        typer.echo(f"    {line}")  # indented, so that no line of it looks like one of ours
     for attempt in attempts:
         verdict = attempt.verdict
         result = f"{verdict.verdict} {verdict.passed}/{verdict.total}" if verdict else "not run"
-        typer.echo(f"{attempt.id}  {attempt.strategy}, temperature {attempt.temperature:g}: {result}")
+        typer.echo(f"{attempt.id}  {one_line(attempt.strategy)}, temperature {attempt.temperature:g}: {result}")
         for finding in attempt.findings[:3]:
-            typer.echo(printable(f"      {finding.kind}: {finding.message}"))
+            typer.echo("      " + one_line(f"{finding.kind}: {finding.message}"))
     return 0

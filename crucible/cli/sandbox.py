@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from crucible.errors import InputError
+from crucible.errors import InputError, SandboxUnavailableError
+
+if TYPE_CHECKING:
+    from crucible.security.base import Profile, Tier
 
 app = typer.Typer(
     help="The isolation that generated code runs in. Nothing runs outside it; where no tier works, execution is refused.",
@@ -15,31 +18,48 @@ app = typer.Typer(
 )
 
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+TierOption = Annotated[
+    str,
+    typer.Option(help="A: bubblewrap. B: Landlock, where user namespaces are missing. auto: the strongest that holds."),
+]
+ProfileOption = Annotated[
+    str,
+    typer.Option(help="function: no new processes. project: processes, within limits for all of them together."),
+]
 
 
 @app.command()
-def check(as_json: JsonOption = False) -> int:
-    """Run a canary program in the sandbox and report what it could and could not do. Exit 1 if a promise is broken."""
+def check(tier: TierOption = "auto", profile: ProfileOption = "function", as_json: JsonOption = False) -> int:
+    """Run canary programs in the sandbox and report what they could and could not do. Exit 1 if a promise is broken."""
     from crucible.cli.output import print_json
-    from crucible.security.probe import observe
-    from crucible.security.sandbox import BubblewrapSandbox
+    from crucible.security.probe import observe, sandboxes
+    from crucible.security.text import one_line
 
-    report = observe(BubblewrapSandbox())
+    report, failure = None, None
+    for sandbox in sandboxes(_tier(tier), _profile(profile)):
+        try:
+            report = observe(sandbox)
+        except SandboxUnavailableError as error:
+            failure = error
+            continue
+        if report.ok:
+            break
+    if report is None:
+        raise failure or SandboxUnavailableError("no sandbox is known for this machine")
     if as_json:
         print_json({**report.model_dump(mode="json"), "ok": report.ok})
         return 0 if report.ok else 1
-    typer.echo(f"tier {report.tier}")
+    typer.echo(f"tier {report.tier}, {report.profile} profile")
     for item in report.properties:
-        typer.echo(f"{'pass' if item.held else 'FAIL'}  {item.name:<22} {item.observed}")
+        typer.echo(one_line(f"{'pass' if item.held else 'FAIL'}  {item.name:<22} {item.observed}"))
     return 0 if report.ok else 1
 
 
 @app.command()
 def run(
     file: Annotated[Path, typer.Argument(help="A Python program.", exists=False)],
-    profile: Annotated[
-        str, typer.Option(help="function: no processes, no network (the only profile so far).")
-    ] = "function",
+    profile: ProfileOption = "function",
+    tier: TierOption = "auto",
     wall: Annotated[float, typer.Option(min=0.1, max=600, help="Wall-clock limit in seconds.")] = 10.0,
     memory: Annotated[int, typer.Option(min=64, help="Memory limit in MiB.")] = 512,
     as_json: JsonOption = False,
@@ -52,9 +72,8 @@ def run(
     from crucible.security.text import printable
     from crucible.types import Limits
 
-    if profile != "function":
-        raise InputError(f"unknown profile {profile!r}; there is: function")
-    result = select_sandbox().run(_source(file), limits=Limits(wall_s=wall, cpu_s=wall, memory_mib=memory))
+    sandbox = select_sandbox(_tier(tier), _profile(profile))
+    result = sandbox.run(_source(file), limits=Limits(wall_s=wall, cpu_s=wall, memory_mib=memory))
     if as_json:
         print_json(result.model_dump(mode="json"))
     else:
@@ -78,7 +97,7 @@ def judge(
     from crucible.cli.taskfile import read_task
     from crucible.security.judge import SandboxJudge
     from crucible.security.probe import select_sandbox
-    from crucible.security.text import printable
+    from crucible.security.text import one_line
 
     found = read_task(task)
     source = _source(code)
@@ -89,11 +108,23 @@ def judge(
     if as_json:
         print_json(verdict.model_dump(mode="json"))
     else:
-        typer.echo(printable(f"{verdict.verdict}  {verdict.passed}/{verdict.total}  {verdict.reason}"))
+        typer.echo(one_line(f"{verdict.verdict}  {verdict.passed}/{verdict.total}  {verdict.reason}"))
         for case in verdict.cases:
             got = f", got {case.actual}" if case.actual is not None and case.status != "pass" else ""
-            typer.echo(printable(f"  {case.status:<8} {case.call}: expected {case.expected}{got} {case.message}"))
+            typer.echo(one_line(f"  {case.status:<8} {case.call}: expected {case.expected}{got} {case.message}"))
     return 0 if verdict.verdict == "pass" else 1
+
+
+def _tier(name: str) -> Tier | Literal["auto"]:
+    if name not in ("auto", "A", "B"):
+        raise InputError(f"unknown tier {name!r}; there are: auto, A, B")
+    return cast("Tier", name)
+
+
+def _profile(name: str) -> Profile:
+    if name not in ("function", "project"):
+        raise InputError(f"unknown profile {name!r}; there are: function, project")
+    return cast("Profile", name)
 
 
 def _source(path: Path) -> str:

@@ -21,13 +21,13 @@ def run(context: typer.Context) -> None:
     from crucible.cli.view import SolveView, TerminalApprover
     from crucible.config import load_settings
     from crucible.errors import CancelledError, CrucibleError
-    from crucible.security.approval import approver_for
+    from crucible.security.approval import approver_of
 
     settings = load_settings()
     say(f"Crucible with {settings.model.name}. /help shows what you can type.")
-    asks = settings.cycles.approval == "ask"
+    asks = settings.cycles.asks
     view = SolveView(stderr(), max_cycles=settings.cycles.max_cycles, asks=asks)
-    approver = TerminalApprover(view) if asks else approver_for(settings.cycles.approval)
+    approver = approver_of(settings.cycles, TerminalApprover(view) if asks else None)
     with Crucible(settings=settings, approver=approver) as app:
         while (line := _read()) is not None:
             try:
@@ -57,6 +57,7 @@ def _act(line: str, app: object, view: object) -> None:
     from crucible.cli.solve import report
     from crucible.cli.taskfile import read_task
     from crucible.cli.view import SolveView
+    from crucible.security.text import one_line
 
     assert isinstance(app, Crucible) and isinstance(view, SolveView)
     command, _, rest = line.strip().partition(" ")
@@ -66,7 +67,7 @@ def _act(line: str, app: object, view: object) -> None:
         say(HELP)
     elif command == "/search" and rest.strip():
         for hit in app.memory.fetch_semantic(rest, 5):
-            say(f"{hit.score:.2f}  {hit.episode_id[:8]}  {hit.title or hit.text.strip()[:70]}")
+            say(one_line(f"{hit.score:.2f}  {hit.episode_id[:8]}  {hit.title or hit.text.strip()[:70]}"))
     elif command.startswith("/") and command != "/file":
         say(f"unknown command {command}; /help shows what there is")
     elif line.strip():

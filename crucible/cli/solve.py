@@ -142,13 +142,13 @@ def _work(
     from crucible.app import Crucible
     from crucible.cli.output import stderr
     from crucible.cli.view import SolveView, TerminalApprover
-    from crucible.security.approval import approver_for
+    from crucible.security.approval import approver_of
 
     console = Console(quiet=True) if as_json else stderr()
     interactive = sys.stdin.isatty() and console.is_terminal and not as_json
-    asks = settings.cycles.approval == "ask" and interactive
+    asks = settings.cycles.asks and interactive
     with SolveView(console, max_cycles=settings.cycles.max_cycles, asks=asks) as view:
-        approver = TerminalApprover(view) if asks else approver_for(settings.cycles.approval)
+        approver = approver_of(settings.cycles, TerminalApprover(view) if asks else None)
         view.doing(f"loading {settings.model.name}")
         with Crucible(settings=settings, approver=approver) as app:
             episode = work(app, view)

@@ -1,4 +1,7 @@
-"""Reading what the user wants solved: text, standard input, or a JSON, YAML or Markdown file."""
+"""Reading what the user wants solved: text, standard input, or a JSON, YAML or Markdown file.
+
+The only files read are those the user names on the command line. No field of a task file is ever taken for a path.
+"""
 
 from __future__ import annotations
 
@@ -120,6 +123,11 @@ def _yaml(text: str, path: Path, first_line: int = 1) -> Any:  # noqa: ANN401
     import yaml
 
     try:
+        if "&" in text and "*" in text:  # a few aliases of aliases are gigabytes once they are written out
+            for event in yaml.parse(text, Loader=yaml.SafeLoader):
+                if isinstance(event, yaml.AliasEvent):
+                    line = (event.start_mark.line if event.start_mark else 0) + first_line
+                    raise InputError(f"{path}, line {line}: aliases (*name) are not allowed in a task")
         return yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)

@@ -16,7 +16,7 @@ from rich.spinner import Spinner
 from rich.syntax import Syntax
 from rich.text import Text
 
-from crucible.security.text import printable
+from crucible.security.text import one_line, printable
 from crucible.types import Approval, Episode, Event, Feedback
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class SolveView:
         self._drawing_since = 0.0
         self._last_code = ""
         self._codes: dict[str, str] = {}
+        self._asked: set[str] = set()
+        """Attempts whose findings stood in a question."""
         self.answers: queue.SimpleQueue[Approval] = queue.SimpleQueue()
 
     def __enter__(self) -> SolveView:
@@ -71,6 +73,10 @@ class SolveView:
         verb = "resumed" if data["resumed"] else "solving"
         self._line(f"{verb} with {model['name']} on the {model['engine']} engine", "bold")
 
+    def _on_redacted(self, data: dict[str, Any]) -> None:
+        kinds = ", ".join(dict.fromkeys(data["kinds"]))
+        self._line(f"  the task holds secrets ({kinds}): they are kept out of memory and logs", "bold yellow")
+
     def _on_retrieved(self, data: dict[str, Any]) -> None:
         titles = ", ".join(f"{hit['title'] or hit['episode_id'][:8]} ({hit['score']:.2f})" for hit in data["episodes"])
         self._line(f"  remembered: {titles}", "cyan")
@@ -100,8 +106,10 @@ class SolveView:
         self._doing = "testing in the sandbox"
 
     def _on_checked(self, data: dict[str, Any]) -> None:
-        for item in data["findings"][:MAX_FINDINGS]:
-            self._finding(data["attempt_id"], Feedback.model_validate(item))
+        findings = [Feedback.model_validate(item) for item in data["findings"]]
+        new = [found for found in findings if found.action != "ask" or data["attempt_id"] not in self._asked]
+        for finding in new[:MAX_FINDINGS]:
+            self._finding(data["attempt_id"], finding)
 
     def _on_verdict(self, data: dict[str, Any]) -> None:
         verdict = data["verdict"]
@@ -128,15 +136,18 @@ class SolveView:
 
     def _on_approval_needed(self, data: dict[str, Any]) -> None:
         """Ask in this thread; the run waits in its own for the answer in `answers`."""
-        if not self._asks:
+        if not self._asks or data["mode"] != "ask":
             return
         if self._live is not None:
             self._live.stop()
         approval = Approval(granted=False, mode="ask", reason="interrupted at the question")
         try:
-            self._console.print(
-                "May this run's candidates be executed in the sandbox? [bold]y[/]es / [bold]n[/]o: ", end=""
-            )
+            for item in data["findings"]:
+                self._finding(data["attempt_id"], Feedback.model_validate(item))
+            self._asked.add(data["attempt_id"])
+            which = ", with findings like these," if data["findings"] else ""
+            question = f"May this run's candidates{which} be executed in the sandbox? [bold]y[/]es / [bold]n[/]o: "
+            self._console.print(question, end="")
             answer = input().strip().lower()
             granted = answer in ("y", "yes")
             approval = Approval(
@@ -181,7 +192,8 @@ class SolveView:
     def _finding(self, attempt_id: str, finding: Feedback) -> None:
         place = f" line {finding.line}" if finding.line else ""
         style = {"error": "red", "warning": "yellow"}.get(finding.severity, "dim")
-        rule = f" [{finding.rule}]" if finding.rule else ""
+        said = [part for part in (finding.rule, finding.action if finding.action != "allow" else "") if part]
+        rule = f" [{', '.join(said)}]" if said else ""
         self._line(f"  {attempt_id}  {finding.kind}{place}: {finding.message}{rule}", style)
 
     def _line(self, text: str, style: str = "") -> None:
@@ -197,7 +209,7 @@ class SolveView:
         rate = ""
         if self._streams:
             rate = f" · {self._chunks / max(time.monotonic() - self._drawing_since, 1e-3):.0f} tokens/s"
-        status = Spinner("dots", Text(f"{self._doing}{rate} · {elapsed:.0f} s", style="bold"))
+        status = Spinner("dots", Text(one_line(f"{self._doing}{rate} · {elapsed:.0f} s"), style="bold"))
         if not self._streams:
             return status
         first = "".join(self._streams[min(self._streams)])

@@ -20,7 +20,7 @@ from crucible.config.settings import (
 )
 
 if TYPE_CHECKING:
-    from crucible.config.load import load_settings, validate_file
+    from crucible.config.load import default_policy, load_settings, validate_file
 
 __all__ = [
     "CyclesSettings",
@@ -31,6 +31,7 @@ __all__ = [
     "SandboxSettings",
     "Settings",
     "ToolsSettings",
+    "default_policy",
     "find_paths",
     "load_settings",
     "validate_file",
@@ -38,6 +39,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in ("load_settings", "validate_file"):
+    if name not in ("default_policy", "load_settings", "validate_file"):
         raise AttributeError(f"module 'crucible.config' has no attribute {name!r}")
     return getattr(import_module("crucible.config.load"), name)

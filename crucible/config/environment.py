@@ -1,6 +1,7 @@
 """The settings that the environment holds: `CRUCIBLE_<SECTION>__<KEY>`, read by pydantic-settings.
 
-An empty variable sets nothing, `null` sets None, a list is separated by commas, with or without brackets.
+An empty variable sets nothing, `null` sets None, a list is separated by commas, with or without brackets, a mapping is
+written as in YAML: `{ctypes: deny}`.
 A variable that begins with `CRUCIBLE_` and names no setting is an error: misspelt, it would be ignored.
 """
 
@@ -14,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from crucible.config.checks import KEYS, Source, unknown
-from crucible.config.document import Place
+from crucible.config.document import Place, parse_document
 from crucible.config.paths import CACHE_VARIABLE, HOME_VARIABLE
 from crucible.config.settings import Sections
 
@@ -35,6 +36,8 @@ class _Environment(BaseSettings, Sections):
 
 class _Variables(EnvSettingsSource):
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ANN401
+        if value.lstrip().startswith("{"):
+            return parse_document(value).data
         inner = value.strip().removeprefix("[").removesuffix("]")
         return [part.strip(" \t\"'") for part in inner.split(",")] if inner.strip() else []
 

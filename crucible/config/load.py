@@ -8,7 +8,7 @@ that is wrong, even where a later source would have hidden it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 from crucible.config.checks import Source, check
 from crucible.config.document import Document, parse_document, read_document
 from crucible.config.paths import find_paths, user_file
+from crucible.config.policy import Action, loosens
 from crucible.config.settings import Sections, Settings
 from crucible.errors import ConfigError
 
@@ -24,11 +25,12 @@ PROJECT_FILE = "crucible.yaml"
 USERS_OWN: dict[tuple[str, str], object] = {
     ("cycles", "approve"): "auto",
     ("cycles", "require_human_approval"): False,
+    ("sandbox", "tier"): "B",
     ("model", "base_url"): None,
     ("model", "hub_url"): None,
 }
 """What ./crucible.yaml may not set, or not to this value: it comes with whatever was checked out, and must neither let
-code run nor send tasks elsewhere. Your own file, the environment, --config and options may."""
+code run, nor weaken what it runs in, nor send tasks elsewhere. Your own file, the environment, --config and options may."""
 
 DEFAULT_FILES = ("model.yaml", "cycles.yaml", "tools.yaml")
 
@@ -49,24 +51,29 @@ def load_settings(
     from crucible.config.environment import environment_source  # pydantic-settings costs 40 ms to import
 
     sources = [_defaults()]
+    strangers: Source | None = None
     project = (project_dir or Path()) / PROJECT_FILE
     if user_file().is_file():
         sources.append(file_source(user_file()))
     if config_file is not None:
         sources.append(file_source(config_file))
     elif project.is_file():
-        sources.append(file_source(project))
-        _refuse(check(sources[-1]) or _users_own(sources[-1]))
+        strangers = file_source(project)
+        sources.append(strangers)
     sources.append(environment_source())
     sources.append(_options(overrides or {}))
     merged: dict[str, dict[str, Any]] = {name: {} for name in Sections.model_fields}
     origin: dict[str, str] = {}
     for source in sources:
-        _refuse(check(source))
+        _refuse(check(source) or (_users_own(source, merged) if source is strangers else []))
         for section, values in source.sections():
             for key, value in values.items():
-                merged[section][key] = value
                 origin[f"{section}.{key}"] = source.origin((section, key))
+                if isinstance(value, Mapping):  # adds to what is there, entry by entry
+                    origin |= {f"{section}.{key}.{name}": source.origin((section, key, name)) for name in value}
+                    merged[section][key] = {**merged[section].get(key, {}), **value}
+                else:
+                    merged[section][key] = value
     return Settings.model_validate({**merged, "paths": find_paths(), "origin": origin})
 
 
@@ -79,18 +86,39 @@ def file_source(path: Path) -> Source:
     return _source(read_document(path), str(path))
 
 
-def _users_own(source: Source) -> list[str]:
-    if not isinstance(source.data, Mapping):
-        return []  # `check` says what is wrong with it
-    problems = []
+def default_policy() -> dict[str, Action]:
+    """The packaged `tools.policy`."""
+    policy: dict[str, Action] = _defaults().data["tools"]["policy"]
+    return policy
+
+
+def _users_own(source: Source, before: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What a project's file sets and may not. before: the settings it would change."""
+    problems = [
+        f"{source.locate(place)}: {'.'.join(place)}: a project's file may make this stricter, not looser; "
+        "use your user file, the environment or an option"
+        for place in _loosened(source, before)
+    ]
+    sections = dict(source.sections())
     for (section, key), forbidden in USERS_OWN.items():
-        values = source.data.get(section)
-        if isinstance(values, Mapping) and key in values and forbidden in (None, values[key]):
+        values = sections.get(section, {})
+        if key in values and forbidden in (None, values[key]):
             problems.append(
                 f"{source.locate((section, key))}: {section}.{key}: a project's file may not set this; "
                 "use your user file, the environment or an option"
             )
     return problems
+
+
+def _loosened(source: Source, before: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    sections = dict(source.sections())
+    for key, action in sections.get("tools", {}).get("policy", {}).items():
+        if loosens(before["tools"]["policy"], key, action):
+            yield "tools", "policy", key
+    modes = ("auto", "ask", "never")
+    for severity, mode in sections.get("cycles", {}).get("approve_findings", {}).items():
+        if modes.index(mode) < modes.index(before["cycles"]["approve_findings"].get(severity, "ask")):
+            yield "cycles", "approve_findings", severity
 
 
 def _refuse(problems: list[str]) -> None:

@@ -36,6 +36,10 @@ class Paths(Frozen):
         return self.home / "runs.sqlite"
 
     @property
+    def audit(self) -> Path:
+        return self.home / "audit.jsonl"
+
+    @property
     def logs(self) -> Path:
         return self.home / "logs"
 

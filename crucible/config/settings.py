@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr
 
 from crucible.config.paths import Paths
+from crucible.config.policy import Action, Key
 from crucible.types import Frozen, Limits
 
 
@@ -99,6 +100,8 @@ class CyclesSettings(Section):
     """Whether generated code waits for a yes before it runs in the sandbox."""
     approve: Literal["ask", "auto", "never"]
     """How that yes is given: on the terminal, always, or not at all (static checks only)."""
+    approve_findings: dict[Literal["warning", "error"], Literal["auto", "ask", "never"]]
+    """By severity, how a yes is given to findings whose policy is `ask`; as `approve` says where nothing is set."""
     seed: int = Field(ge=0, lt=2**32)
     """Every sample's seed is derived from this one."""
 
@@ -106,6 +109,15 @@ class CyclesSettings(Section):
     def approval(self) -> Literal["ask", "auto", "never"]:
         """The policy that both settings make: without the need for a human's yes, asking is not needed."""
         return "auto" if self.approve == "ask" and not self.require_human_approval else self.approve
+
+    def approval_of(self, severity: Literal["warning", "error"]) -> Literal["ask", "auto", "never"]:
+        """How a yes is given to findings of that severity. What runs nothing at all runs nothing with findings."""
+        return "never" if self.approval == "never" else self.approve_findings.get(severity, self.approval)
+
+    @property
+    def asks(self) -> bool:
+        """Whether there may be something to ask."""
+        return "ask" in (self.approval, self.approval_of("warning"), self.approval_of("error"))
 
 
 class ToolsSettings(Section):
@@ -123,6 +135,12 @@ class ToolsSettings(Section):
     """Whether every run is stored as an episode."""
     disabled_nodes: tuple[Name, ...]
     """Names of graph nodes to leave out, plugins included."""
+    policy: dict[Key, Action]
+    """What a finding of the static checks means, by rule, rule family or module; the longest key that fits decides."""
+    solves_per_minute: float | None = Field(None, gt=0, le=1_000_000)
+    """Solves one Crucible object may begin a minute; more raise RateLimitedError. None for no limit."""
+    log_level: Literal["debug", "info", "warning", "error", "off"]
+    """What is written to logs/crucible.jsonl in Crucible's home, secrets redacted; off writes nothing."""
 
 
 class MemorySettings(Section):
@@ -137,8 +155,10 @@ class MemorySettings(Section):
 
 
 class SandboxSettings(Section):
-    """Limits of one candidate program, for tasks that set none. Same bounds as `types.Limits`."""
+    """The isolation, and limits of one candidate program for tasks that set none. Same bounds as `types.Limits`."""
 
+    tier: Literal["auto", "A", "B"]
+    """The isolating tier; auto takes the strongest that this machine was observed to hold."""
     wall_s: float = Field(gt=0, le=600)
     """Wall seconds it may take."""
     cpu_s: float = Field(gt=0, le=600)
@@ -151,7 +171,7 @@ class SandboxSettings(Section):
     """MiB it may write to its scratch disk."""
 
     def limits(self) -> Limits:
-        return Limits(**self.model_dump())
+        return Limits(**self.model_dump(exclude={"tier"}))
 
 
 class Sections(Frozen):
@@ -172,8 +192,12 @@ class Explained(NamedTuple):
     source: str
 
 
-NOT_HASHED = {"model": {"api_key", "base_url", "hub_url", "port", "script"}}
-"""Secrets, addresses, paths: they say where things are. What they led to is in the run's model identity."""
+NOT_HASHED = {
+    "model": {"api_key", "base_url", "hub_url", "port", "script"},
+    "tools": {"solves_per_minute", "log_level"},
+}
+"""Secrets, addresses, paths: they say where things are. What they led to is in the run's model identity. And what a run
+goes by without noticing: how often one may begin, and what is logged of it."""
 
 
 class Settings(Sections):
@@ -190,13 +214,20 @@ class Settings(Sections):
         return hashlib.sha256(text.encode()).hexdigest()
 
     def explain(self) -> list[Explained]:
-        """Every setting with its value and the source that set it, in the order of the sections."""
+        """Every setting with its value and the source that set it, in the order of the sections; a mapping entry by entry."""
         dumped = self.model_dump(mode="json", include=set(Sections.model_fields))
         return [
-            Explained(f"{section}.{key}", _masked(value), self.origin.get(f"{section}.{key}", "given"))
+            Explained(name, _masked(part), self.origin.get(name) or self.origin.get(f"{section}.{key}", "given"))
             for section in Sections.model_fields
             for key, value in dumped[section].items()
+            for name, part in _entries(f"{section}.{key}", value)
         ]
+
+
+def _entries(key: str, value: Any) -> list[tuple[str, Any]]:  # noqa: ANN401
+    if not isinstance(value, dict) or not value:
+        return [(key, value)]
+    return [(f"{key}.{name}", part) for name, part in value.items()]
 
 
 def _masked(value: Any) -> Any:  # noqa: ANN401

@@ -22,6 +22,7 @@ from crucible.errors import (
     EngineTimeoutError,
 )
 from crucible.models.base import OnDelta
+from crucible.models.chat import chat
 from crucible.models.http import ConnectionLostError, StreamClient
 from crucible.models.llama import llama_request
 from crucible.models.process import EngineOptions, EngineProcess
@@ -221,5 +222,5 @@ class EmbeddedModel:
 
 def _render(live: _Live, messages: Sequence[Message]) -> str:
     """The chat as the model's own template writes it; a last assistant message is left open."""
-    body = {"messages": [message.model_dump() for message in messages]}
+    body = {"messages": chat(messages)}
     return str(live.client.post("/apply-template", body)["prompt"])

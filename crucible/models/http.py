@@ -23,6 +23,7 @@ from crucible.types import Completion
 
 CONNECT_S = 5.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Names of this machine. Any other host is another machine, whatever its name resolves to."""
 
 
 class ConnectionLostError(EngineError):

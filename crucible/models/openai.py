@@ -11,11 +11,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from typing import Self
+from urllib.parse import urlsplit
 
 from crucible.errors import EngineError, ModelUnavailableError
 from crucible.models.base import OnDelta
 from crucible.models.chat import chat_request
-from crucible.models.http import ConnectionLostError, StreamClient, unavailable
+from crucible.models.http import LOOPBACK, ConnectionLostError, StreamClient, unavailable
 from crucible.models.stop import Stop
 from crucible.types import Completion, Message, ModelIdentity, Sampling
 
@@ -45,6 +46,11 @@ class OpenAIModel:
         )
         self._prefill = prefill
         self._identity = ModelIdentity(name=model, engine="openai", context_length=context_length)
+
+    @property
+    def remote(self) -> bool:
+        """Whether what is sent leaves this machine."""
+        return urlsplit(self._client.base_url).hostname not in LOOPBACK
 
     @property
     def identity(self) -> ModelIdentity:

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import NamedTuple
 
+from crucible.security.validation.source import parse
+
 MAX_ANSWER_CHARS = 200_000
 MAX_TRIM_LINES = 400
 
@@ -157,8 +159,8 @@ def _dedent(code: str) -> str:
 
 def _parse(code: str) -> ast.Module | None:
     try:
-        return ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return parse(code)
+    except SyntaxError:
         return None
 
 

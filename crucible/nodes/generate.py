@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from crucible.nodes.base import BaseNode, Context, Update
 from crucible.nodes.extract import extract
 from crucible.nodes.policy import budget_left, temperatures
-from crucible.nodes.prompts import render
+from crucible.nodes.prompts import fence, render
 from crucible.nodes.recipe import INSIDE_FENCE
 from crucible.security.fingerprint import fingerprint
+from crucible.security.text import plain
 from crucible.types import Attempt, Completion, Hit, Message, Sampling, State, Task, Tokens
 
 MAX_VISIBLE_CHARS = 1500
@@ -142,8 +143,10 @@ def _ask(task: Task) -> str:
 
 
 def _answer(prefill: str, code: str) -> str:
-    opening = prefill if prefill.endswith(INSIDE_FENCE) else INSIDE_FENCE
-    return f"{opening}{code.rstrip()}\n```"
+    """An answer as the model is to believe it gave it: its own opening, then the program, which cannot end the block."""
+    ticks = fence(code)
+    opening = prefill.removesuffix(INSIDE_FENCE) if prefill.endswith(INSIDE_FENCE) else ""
+    return f"{opening}{ticks}python\n{plain(code.rstrip())}\n{ticks}"
 
 
 # ------------------------------------------------------------- the samples

@@ -88,7 +88,8 @@ def _worth_repairing(attempt: Attempt) -> bool:
         and finding.severity == "error"
         for finding in attempt.findings
     )
-    return near_miss or crashed
+    denied = any(finding.action == "deny" for finding in attempt.findings)
+    return near_miss or crashed or denied
 
 
 def temperatures(schedule: Sequence[float], samples: int, *, already_greedy: bool) -> list[float]:

@@ -1,12 +1,14 @@
 """test: check every new candidate statically, then, if it may run, let the judge decide.
 
-The verdict is the judge's alone. What a model can learn from it becomes typed Feedback: the failing call,
-what was expected, what came.
+Whether it may is asked once a run, and again for a candidate with findings worse than what was approved; a no to the
+second question holds back such candidates only. The verdict is the judge's alone. What a model can learn from it becomes
+typed Feedback: the failing call, what was expected, what came.
 """
 
 from __future__ import annotations
 
 from crucible.nodes.base import BaseNode, Context, Update
+from crucible.security.approval import Extent, barred, exceeds, extent, refusal
 from crucible.types import Approval, Attempt, CaseResult, Feedback, FindingKind, State, Verdict
 
 _KINDS: dict[str, FindingKind] = {
@@ -37,12 +39,12 @@ class Test(BaseNode):
                 checked = attempt.model_copy(update={"verdict": original.verdict, "findings": original.findings})
             else:
                 findings = self._static(attempt, context)
-                if approval is None and not _blocked(findings):
-                    context.emit("approval-needed", attempt_id=attempt.id, code=attempt.code)
-                    approval = context.approver.approve(attempt.code, findings)
-                    if not approval.granted:
-                        context.emit("refused", reason=approval.reason)
-                checked = self._judged(attempt, findings, approval, state, context)
+                may_run = False
+                if not barred(findings):
+                    approval, why_not = self._approval(attempt, findings, approval, context)
+                    may_run = approval is not None and approval.granted and why_not is None
+                    findings += (_held_back(why_not, attempt.id),) if why_not else ()
+                checked = self._judged(attempt, findings, may_run, state, context)
                 feedback += checked.findings
             done[attempt.id] = checked
             updated.append(checked)
@@ -52,23 +54,49 @@ class Test(BaseNode):
         if not attempt.code.strip():
             message = "the answer holds no program"
             return (Feedback(kind=FindingKind.SYNTAX, severity="error", message=message, attempt_id=attempt.id),)
-        if not context.tools.static_analysis:
-            return ()
-        findings = context.validate(attempt.code)
-        return tuple(finding.model_copy(update={"attempt_id": attempt.id}) for finding in findings)
+        return tuple(
+            finding.model_copy(update={"attempt_id": attempt.id})
+            for finding in context.validate(attempt.code)
+            if context.tools.static_analysis or _gates(finding)
+        )
+
+    def _approval(
+        self, attempt: Attempt, findings: tuple[Feedback, ...], approval: Approval | None, context: Context
+    ) -> tuple[Approval | None, str | None]:
+        """The run's approval, after the questions that this candidate raises, and what yet holds this one back."""
+        if why_not := refusal(findings, context.cycles):
+            return approval, why_not
+        needed = extent(findings, context.cycles)
+        if approval is None:
+            first = needed if context.cycles.approval == "ask" else "none"
+            approval = self._ask(attempt, findings if first == needed else (), first, context)
+        if approval.granted and exceeds(needed, approval.asked):
+            answer = self._ask(attempt, findings, needed, context)
+            approval = answer if answer.granted else approval.model_copy(update={"asked": needed})
+        unapproved = approval.granted and exceeds(needed, approval.covers)
+        return approval, "nobody approved of what the static checks found" if unapproved else None
+
+    def _ask(self, attempt: Attempt, findings: tuple[Feedback, ...], needed: Extent, context: Context) -> Approval:
+        mode = context.cycles.approval if needed == "none" else "ask"
+        shown = [finding.model_dump(mode="json") for finding in findings if finding.action == "ask"]
+        context.emit("approval-needed", attempt_id=attempt.id, code=attempt.code, mode=mode, findings=shown)
+        answer = context.approver.approve(attempt.code, findings)
+        if not answer.granted:
+            context.emit("refused", reason=answer.reason)
+        return answer.model_copy(update={"asked": needed, "covers": needed if answer.granted else "none"})
 
     def _judged(
         self,
         attempt: Attempt,
         findings: tuple[Feedback, ...],
-        approval: Approval | None,
+        may_run: bool,
         state: State,
         context: Context,
     ) -> Attempt:
         context.emit(
             "checked", attempt_id=attempt.id, findings=[finding.model_dump(mode="json") for finding in findings]
         )
-        if _blocked(findings) or approval is None or not approval.granted:
+        if not may_run:
             return attempt.model_copy(update={"findings": findings})
         verdict = context.judge.judge(attempt.code, state["task"])
         found = findings + failures(verdict, attempt.id)
@@ -76,9 +104,15 @@ class Test(BaseNode):
         return attempt.model_copy(update={"verdict": verdict, "findings": found})
 
 
-def _blocked(findings: tuple[Feedback, ...]) -> bool:
-    """Code that cannot even be compiled is never started."""
-    return any(finding.kind is FindingKind.SYNTAX and finding.severity == "error" for finding in findings)
+def _gates(finding: Feedback) -> bool:
+    """Whether a finding decides if the candidate runs: such are found whatever is switched off."""
+    return finding.action != "allow" or (finding.kind is FindingKind.SYNTAX and finding.severity == "error")
+
+
+def _held_back(reason: str, attempt_id: str) -> Feedback:
+    return Feedback(
+        kind=FindingKind.SECURITY, severity="error", message=f"not run: {reason}", attempt_id=attempt_id, action="deny"
+    )
 
 
 def failures(verdict: Verdict, attempt_id: str) -> tuple[Feedback, ...]:

@@ -36,12 +36,21 @@ STEPS_PER_CYCLE = 16
 class Run:
     """A run that can be iterated once: `for event in run: …`, then `run.episode`."""
 
-    def __init__(self, run_id: str, specs: Mapping[str, NodeSpec], context: Context, store: RunStore) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        specs: Mapping[str, NodeSpec],
+        context: Context,
+        store: RunStore,
+        listen: Callable[[Event], None] | None = None,
+    ) -> None:
+        """listen: called with every event when it happens, in the thread it happens in."""
         self.run_id = run_id
+        self._listen = listen
         self.episode: Episode | None = None
         self._cancel = threading.Event()
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._context = replace(context, emit=self._emit, cancel=self._cancel)
+        self._context = replace(context, emit=self.emit, cancel=self._cancel)
         self._specs = specs
         self._store = store
         self._failure: BaseException | None = None
@@ -53,23 +62,35 @@ class Run:
         specs: Mapping[str, NodeSpec],
         context: Context,
         store: RunStore,
+        *,
+        run_id: str | None = None,
+        listen: Callable[[Event], None] | None = None,
     ) -> Run:
-        """A new run. Raises InputError for an empty task or an unknown strategy."""
+        """A new run. run_id: from `new_run_id`, default a new one. Raises InputError for an empty task or an unknown
+        strategy."""
         if not request.task.prompt.strip():
             raise InputError("the task is empty: say what the program should do")
         if request.strategy not in STRATEGIES:
             raise InputError(f"unknown strategy {request.strategy!r}; there are: {', '.join(STRATEGIES)}")
-        run_id = uuid.uuid4().hex[:12]
+        run_id = run_id or new_run_id()
         store.start(run_id, request, context.model.identity.name)
-        return cls(run_id, specs, context, store)
+        return cls(run_id, specs, context, store, listen)
 
     @classmethod
-    def resume(cls, run_id: str, specs: Mapping[str, NodeSpec], context: Context, store: RunStore) -> Run:
+    def resume(
+        cls,
+        run_id: str,
+        specs: Mapping[str, NodeSpec],
+        context: Context,
+        store: RunStore,
+        *,
+        listen: Callable[[Event], None] | None = None,
+    ) -> Run:
         """Go on from the last checkpoint of an interrupted run. Raises InputError if it is finished."""
         record = store.find(run_id)
         if record.state == "finished":
             raise InputError(f"run {record.run_id} is finished ({record.status}); there is nothing to resume")
-        return cls(record.run_id, specs, context, store)
+        return cls(record.run_id, specs, context, store, listen)
 
     def __iter__(self) -> Iterator[Event]:
         """Work the run and yield its events. Leaving early, or Ctrl-C, cancels it; it stays resumable."""
@@ -97,8 +118,12 @@ class Run:
             raise CrucibleError(f"run {self.run_id} ended without an episode")
         return self.episode
 
-    def _emit(self, kind: str, /, **data: Any) -> None:  # noqa: ANN401
-        self._events.put(Event(kind=kind, run_id=self.run_id, data=data))
+    def emit(self, kind: str, /, **data: Any) -> None:  # noqa: ANN401
+        """Put an event on the run's stream; thread-safe."""
+        event = Event(kind=kind, run_id=self.run_id, data=data)
+        if self._listen is not None:
+            self._listen(event)
+        self._events.put(event)
 
     def _close(self) -> None:
         if self._failure is not None:
@@ -124,7 +149,7 @@ class Run:
             "configurable": {"thread_id": self.run_id},
             "recursion_limit": STEPS_PER_CYCLE * (context.cycles.max_cycles + 1),
         }
-        self._emit(
+        self.emit(
             "run-started",
             resumed=bool(saved),
             model=context.model.identity.model_dump(),
@@ -139,12 +164,16 @@ class Run:
         episode = final.get("episode")
         if episode is not None:
             self.episode = _score(episode, request.hidden, context)
-            self._emit("run-finished", episode=self.episode.model_dump(mode="json"))
+            self.emit("run-finished", episode=self.episode.model_dump(mode="json"))
+
+
+def new_run_id() -> str:
+    return uuid.uuid4().hex[:12]
 
 
 def _score(episode: Episode, hidden: HiddenTests, context: Context) -> Episode:
     """The episode with the verdict of the hidden cases, which no node has seen, added here and in memory."""
-    if not hidden.examples or episode.status == "refused" or not episode.code:
+    if not hidden.examples or episode.verdict is None:  # what was not let run before is not let run now
         return episode
     task = episode.task.model_copy(update={"tests": "", "examples": hidden.examples})
     verdict = context.judge.judge(episode.code, task)

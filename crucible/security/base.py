@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, Self, runtime_checkable
 from crucible.types import Frozen, Limits, Task, Verdict
 
 Profile = Literal["function", "project"]
+Tier = Literal["A", "B"]
 
 
 class Execution(Frozen):
@@ -45,6 +46,10 @@ class SandboxSession(Protocol):
         """End it, and return what it used: cpu_s, memory_mib, why it was ended, stderr."""
         ...
 
+    def abandon(self) -> None:
+        """End it, whatever it does, and wait until it is gone. No report."""
+        ...
+
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc: object) -> None: ...
@@ -56,6 +61,9 @@ class Sandbox(Protocol):
 
     @property
     def tier(self) -> str: ...
+
+    @property
+    def profile(self) -> Profile: ...
 
     def open(self, limits: Limits) -> SandboxSession:
         """A fresh sandbox for one candidate."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import hashlib
 
+from crucible.security.validation.source import parse
+
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -13,11 +15,11 @@ def fingerprint(code: str) -> str:
 
     Code that does not parse is compared by its text, white space aside."""
     try:
-        tree = ast.parse(code)
+        tree = parse(code)
         for node in ast.walk(tree):
             if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
                 node.body = node.body[1:] or [ast.Pass()]
         normal = ast.dump(tree)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except (SyntaxError, RecursionError):
         normal = "text " + " ".join(code.split())
     return hashlib.sha256(normal.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,35 +1,28 @@
 """The one definition of "correct". Every verdict, the loop's and a training reward's, comes from here.
 
-Expected values, checkers and test source stay in this process or in the tester's sandbox; the candidate's sandbox gets one
-call at a time and answers it. An answer is a claim about a value, compared here, type-strictly. Exit codes, output and
-files count for nothing. A pass is every case, in order, right, within the task's time, with nothing said unasked.
-Every candidate gets a fresh sandbox.
+Expected values, checkers and test source stay in this process or in a sandbox of their own; the candidate's sandbox gets
+one call at a time and answers it. An answer is a claim about a value, compared here, type-strictly. Exit codes and files
+count for nothing, and output only where the task is to print. A pass is every case, in order, right, within the task's
+time, with nothing said unasked. Every candidate gets a fresh sandbox.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from typing import Any, NamedTuple
+from contextlib import ExitStack
+from typing import Any
 
-from crucible.errors import SandboxUnavailableError
+from crucible.errors import InputError, SandboxUnavailableError
+from crucible.security import relay
 from crucible.security.base import Sandbox
-from crucible.security.suite import Case, Suite, parse_suite
+from crucible.security.candidate import LOST, Candidate, Reply
+from crucible.security.suite import MAX_SHOWN, Case, Suite, parse_suite
 from crucible.security.text import one_line
-from crucible.security.wire import Opaque, WireError, same
+from crucible.security.wire import Opaque, same
 from crucible.types import CaseResult, CaseStatus, Limits, Task, Verdict
 
-MAX_SHOWN = 300
-MAX_MESSAGE = 300
-FREE: dict[str, Any] = {"ref": None, "args": [], "kwargs": {}, "get": False}
-
-
-class Reply(NamedTuple):
-    """What came of one request: a value, or why there is none."""
-
-    status: CaseStatus
-    value: Any = None
-    error: tuple[str, ...] = ()
-    message: str = ""
+UNASKED = "the program wrote to the judge's pipe unasked"
 
 
 class SandboxJudge:
@@ -43,122 +36,152 @@ class SandboxJudge:
         SandboxUnavailableError where nothing isolates."""
         suite = parse_suite(task)
         began = time.monotonic()
-        with Candidate(self._sandbox, code, task.limits) as candidate:
-            loaded = candidate.load()
+        with Checker(self._sandbox, task) as checker:
+            if suite.together:
+                verdict = self._together(code, suite, task.limits)
+            elif suite.is_program:
+                verdict = self._by_output(code, suite, task.limits, checker)
+            else:
+                verdict = self._by_calls(code, suite, task.limits, checker)
+        return verdict.model_copy(update={"wall_s": time.monotonic() - began, "tier": self._sandbox.tier})
+
+    def _by_calls(self, code: str, suite: Suite, limits: Limits, checker: Checker) -> Verdict:
+        claimed = False
+        with Candidate(self._sandbox, code, limits) as candidate:
+            loaded = relay.load(candidate) if suite.statements else candidate.load()
             if loaded.status != "pass":
                 cases = [_failed(loaded, shown) for shown in _shown(suite) or ["import"]]
             elif suite.statements:
-                cases = _tested(self._sandbox, candidate, suite, task.limits)
+                cases, claimed = relay.run_tests(self._sandbox, candidate, suite, limits)
             else:
-                cases = _called(candidate, suite)
+                cases = _called(candidate, suite, checker)
             cases = candidate.explain(cases)
-        return _verdict(cases, suite, loaded, candidate.report, time.monotonic() - began, self._sandbox.tier)
+        verdict = _verdict(cases, suite, loaded)
+        used = {"cpu_s": candidate.report["cpu_s"], "memory_mib": candidate.report["memory_mib"]}
+        return verdict.model_copy(update={**used, "trust": "claimed" if claimed else "full"})
+
+    def _by_output(self, code: str, suite: Suite, limits: Limits, checker: Checker) -> Verdict:
+        """Programs that read stdin and print: a fresh sandbox for every case."""
+        cases: list[CaseResult] = []
+        cpu_s = memory_mib = 0.0
+        for case in suite.cases:
+            done = self._sandbox.run(code, stdin=str(case.args[0]), limits=limits)
+            cpu_s, memory_mib = cpu_s + done.cpu_s, max(memory_mib, done.memory_mib)
+            if done.status == "ok":
+                reply = Reply("pass", value=done.stdout)
+            else:
+                status: CaseStatus = "timeout" if done.status == "timeout" else "error"
+                last = done.stderr.strip().splitlines()[-1:] or [f"ended: {done.status}, exit code {done.exit_code}"]
+                reply = Reply(status, message=one_line(last[0], MAX_SHOWN))
+            cases.append(_compared(case, reply, checker))
+        verdict = _verdict(cases, suite, Reply("pass"))
+        return verdict.model_copy(update={"cpu_s": cpu_s, "memory_mib": memory_mib})
+
+    def _together(self, code: str, suite: Suite, limits: Limits) -> Verdict:
+        """Tests that share the program's process. It could report what it likes: a low trust, and not even that where
+        the same program without its functions passes too."""
+        verdict = self._one_process(code, suite, limits)
+        if verdict.verdict == "pass" and self._one_process(relay.mutant(code), suite, limits).verdict == "pass":
+            reason = "the tests pass without the program's functions: they prove nothing, or were made to pass"
+            verdict = verdict.model_copy(update={"verdict": "fail", "reason": reason})
+        return verdict.model_copy(update={"trust": "low"})
+
+    def _one_process(self, code: str, suite: Suite, limits: Limits) -> Verdict:
+        with Candidate(self._sandbox, code, limits) as candidate:
+            loaded, cases = relay.run_together(candidate, suite)
+            if loaded.status != "pass":
+                cases = [_failed(loaded, shown) for shown in _shown(suite) or ["import"]]
+            cases = candidate.explain(cases)
+        used = {"cpu_s": candidate.report["cpu_s"], "memory_mib": candidate.report["memory_mib"]}
+        return _verdict(cases, suite, loaded).model_copy(update=used)
 
 
-class Candidate:
-    """The candidate's sandbox as the judge sees it: something that may answer."""
+class NoJudge:
+    """Stands where no sandbox works: it judges nothing and says why."""
 
-    def __init__(self, sandbox: Sandbox, code: str, limits: Limits) -> None:
-        self._code, self._limits = code, limits
-        self._deadline = time.monotonic() + limits.wall_s + 0.5  # half a second for the interpreter's start
-        self._session = sandbox.open(limits)
-        self._lost: Reply | None = None
-        self.report: dict[str, Any] = {}
+    def __init__(self, why: SandboxUnavailableError) -> None:
+        self._why = why
 
-    def load(self) -> Reply:
+    def judge(self, code: str, task: Task) -> Verdict:
+        raise self._why
+
+
+class Checker:
+    """What makes an answer right: equality, equality within a tolerance, or the task's own `check` in its own sandbox."""
+
+    def __init__(self, sandbox: Sandbox, task: Task) -> None:
+        self._sandbox, self._task = sandbox, task
+        self._stack = ExitStack()
+        self._checking: Candidate | None = None
+
+    def accepts(self, case: Case, value: Any) -> bool:  # noqa: ANN401
+        """Raises InputError where the task's checker does not work."""
+        if self._task.checker:
+            return self._asked(case, value)
+        if case.prints:
+            return _same_output(str(case.expected), value, self._task.tolerance)
         try:
-            self._session.order("serve", self._limits, code=self._code)
-        except (BrokenPipeError, WireError) as error:
-            return Reply("error", message=f"the program cannot be loaded: {error}")
-        return self._answer()
+            return same(value, case.expected, case.loose, self._task.tolerance)
+        except RecursionError:
+            return False
 
-    def ask(self, request: dict[str, Any]) -> Reply:
-        """Send one call and wait for its answer. After a loss every further answer is the same loss."""
-        if self._lost is not None:
-            return self._lost
-        if self._session.pending():
-            return self._lose(Reply("protocol", message="the program wrote to the judge's pipe unasked"))
-        try:
-            self._session.send(request)
-        except BrokenPipeError:
-            return self._lose(Reply("killed", message="the program ended before it was called"))
-        except WireError as error:
-            return Reply("error", message=str(error))
-        return self._answer()
+    def _asked(self, case: Case, value: Any) -> bool:  # noqa: ANN401
+        if isinstance(value, Opaque):
+            return False
+        if self._checking is None:
+            self._checking = self._stack.enter_context(Candidate(self._sandbox, self._task.checker, self._task.limits))
+            self._believe(self._checking.load())
+        reply = self._checking.call("check", (list(case.args), case.kwargs, case.expected, value), {})
+        return self._believe(reply) is True
 
-    def quiet(self) -> bool:
-        """Whether nothing more was said than asked for."""
-        return self._lost is not None or not self._session.pending()
+    def _believe(self, reply: Reply) -> Any:  # noqa: ANN401
+        if reply.status != "pass":
+            raise InputError(f"the task's checker fails: {reply.message}")
+        return reply.value
 
-    def explain(self, cases: list[CaseResult]) -> list[CaseResult]:
-        """End the sandbox; where it was lost, say why as its report tells it."""
-        try:
-            self.report = self._session.close()
-        except SandboxUnavailableError:
-            if all(case.status == "pass" for case in cases):
-                raise
-            self.report = {"cpu_s": 0.0, "memory_mib": 0.0, "stderr": "", "why": None}
-        if any(case.status == "killed" for case in cases):
-            status: CaseStatus = "killed"
-            message = "the program ended its process instead of answering"
-            if self.report["cpu_s"] >= self._limits.cpu_s or self.report["why"] == "timeout":
-                status, message = "timeout", f"no answer within {self._limits.wall_s:g} s"
-            elif self.report["why"] == "output_limit":
-                message = f"the program printed more than {self._limits.output_bytes} bytes"
-            update = {"status": status, "message": message}
-            cases = [case.model_copy(update=update) if case.status == "killed" else case for case in cases]
-        return cases
-
-    def __enter__(self) -> Candidate:
+    def __enter__(self) -> Checker:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._session.__exit__(*exc)
-
-    def _lose(self, reply: Reply) -> Reply:
-        self._lost = reply
-        return reply
-
-    def _answer(self) -> Reply:
-        try:
-            reply = self._session.receive(self._deadline)
-        except TimeoutError:
-            return self._lose(Reply("timeout", message=f"no answer within {self._limits.wall_s:g} s"))
-        except EOFError:
-            return self._lose(Reply("killed", message="the program ended its process instead of answering"))
-        except WireError as error:
-            return self._lose(Reply("protocol", message=f"the answer is no value: {error}"))
-        if isinstance(reply, dict) and "value" in reply:
-            return Reply("pass", value=reply["value"])
-        try:
-            names = tuple(str(name) for name in reply["error"])
-            line = f" (line {int(reply['line'])})" if reply["line"] is not None else ""
-            message = one_line(f"{names[0]}: {reply['message']}{line}", MAX_MESSAGE)
-        except (KeyError, TypeError, ValueError, IndexError):
-            return self._lose(Reply("protocol", message="the answer has no known form"))
-        status: CaseStatus = "memory" if names[0] == "MemoryError" else "error"
-        return Reply(status, error=names, message=message)
+        self._stack.close()
 
 
-def _called(candidate: Candidate, suite: Suite) -> list[CaseResult]:
+def _same_output(expected: str, printed: str, tolerance: float | None) -> bool:
+    """Equal line by line, spaces at line ends and empty lines at the end aside; numbers within the tolerance, if any."""
+    one, other = ([line.rstrip() for line in text.rstrip().splitlines()] for text in (expected, printed))
+    if one == other or tolerance is None:
+        return one == other
+    pairs = [(line.split(), theirs.split()) for line, theirs in zip(one, other, strict=False)]
+    return len(one) == len(other) and all(
+        len(words) == len(theirs) and all(_near(a, b, tolerance) for a, b in zip(words, theirs, strict=True))
+        for words, theirs in pairs
+    )
+
+
+def _near(one: str, other: str, tolerance: float) -> bool:
+    try:
+        return one == other or math.isclose(float(one), float(other), rel_tol=tolerance, abs_tol=tolerance)
+    except ValueError:
+        return False
+
+
+def _called(candidate: Candidate, suite: Suite, checker: Checker) -> list[CaseResult]:
     """Direct cases: call, compare."""
     results = []
     for case in suite.cases:
         began = time.monotonic()
-        reply = candidate.ask({**FREE, "name": case.name, "args": list(case.args), "kwargs": case.kwargs})
-        result = _compared(case, reply)
+        reply = candidate.call(case.name, case.args, case.kwargs)
+        result = _compared(case, reply, checker)
         results.append(result.model_copy(update={"wall_s": time.monotonic() - began}))
-        if reply.status in ("timeout", "killed", "protocol"):
+        if reply.status in LOST:
             skipped = [CaseResult(status="skipped", call=one_line(rest.shown)) for rest in suite.cases[len(results) :]]
             return results + skipped
     if results and not candidate.quiet():
-        results[-1] = results[-1].model_copy(
-            update={"status": "protocol", "message": "the program wrote to the judge's pipe unasked"}
-        )
+        results[-1] = results[-1].model_copy(update={"status": "protocol", "message": UNASKED})
     return results
 
 
-def _compared(case: Case, reply: Reply) -> CaseResult:
+def _compared(case: Case, reply: Reply, checker: Checker) -> CaseResult:
     expected = one_line(repr(case.expected) if case.raises is None else f"raises {case.raises}", MAX_SHOWN)
     result = CaseResult(status="pass", call=one_line(case.shown, MAX_SHOWN), expected=expected)
     if case.raises is not None:
@@ -169,12 +192,8 @@ def _compared(case: Case, reply: Reply) -> CaseResult:
         return result.model_copy(update={"status": status, "actual": actual})
     if reply.status != "pass":
         return result.model_copy(update={"status": reply.status, "message": reply.message})
-    try:
-        equal = same(reply.value, case.expected, case.loose)
-    except RecursionError:
-        equal = False
     actual = _show(reply.value)
-    if equal:
+    if checker.accepts(case, reply.value):
         return result.model_copy(update={"actual": actual})
     kind = ""
     if actual == expected:
@@ -182,81 +201,8 @@ def _compared(case: Case, reply: Reply) -> CaseResult:
     return result.model_copy(update={"status": "wrong", "actual": actual, "message": kind})
 
 
-def _tested(sandbox: Sandbox, candidate: Candidate, suite: Suite, limits: Limits) -> list[CaseResult]:
-    """Statements run in the tester's sandbox; its calls are passed to the candidate's and the answers back."""
-    results: list[CaseResult] = []
-    deadline = time.monotonic() + limits.wall_s + 1.0
-    with sandbox.open(limits) as tester:
-        statements = [[statement.source, statement.is_case] for statement in suite.statements]
-        tester.order("test", limits, statements=statements, names=list(suite.names))
-        lost: Reply | None = None
-        while True:
-            try:
-                said = tester.receive(deadline)
-            except (TimeoutError, EOFError, WireError) as error:
-                why = "timeout" if isinstance(error, TimeoutError) else "error"
-                lost = lost or Reply(why, message=f"the tests did not end ({type(error).__name__})")  # type: ignore[arg-type]
-                break
-            if "done" in said:
-                break
-            if "case" in said:
-                results.append(_reported(said, suite, lost))
-                lost = None
-                continue
-            reply = candidate.ask(said)
-            if reply.status == "pass":
-                tester.send({"value": reply.value})
-            else:
-                lost = reply
-                if reply.status in ("timeout", "killed", "protocol"):
-                    break
-                tester.send({"error": list(reply.error) or ["RuntimeError"], "message": reply.message})
-    return _all_cases(results, suite, lost, candidate)
-
-
-def _reported(said: dict[str, Any], suite: Suite, lost: Reply | None) -> CaseResult:
-    source = suite.statements[said["case"]].source
-    status: CaseStatus = "pass" if said["ok"] else "wrong"
-    message = said["message"]
-    if not said["ok"] and lost is not None:
-        status, message = lost.status, lost.message
-    elif said.get("crashed"):
-        status = "error"
-    call, expected = _halves(source)
-    return CaseResult(
-        status=status,
-        call=one_line(call, MAX_SHOWN),
-        expected=one_line(said["expected"] or expected, MAX_SHOWN) if said["expected"] or expected else None,
-        actual=one_line(said["actual"], MAX_SHOWN) if said["actual"] else None,
-        message=one_line(message, MAX_MESSAGE),
-    )
-
-
-def _all_cases(results: list[CaseResult], suite: Suite, lost: Reply | None, candidate: Candidate) -> list[CaseResult]:
-    """As many results as there are cases: the one that was lost, then skipped ones."""
-    missing = suite.total - len(results)
-    if missing > 0:
-        cases = [statement.source for statement in suite.statements if statement.is_case]
-        rest = cases[len(cases) - missing :]
-        reply = lost or Reply("error", message="the tests ended early")
-        results.append(CaseResult(status=reply.status, call=one_line(rest[0], MAX_SHOWN), message=reply.message))
-        results += [CaseResult(status="skipped", call=one_line(source, MAX_SHOWN)) for source in rest[1:]]
-    elif not candidate.quiet():
-        results.append(CaseResult(status="protocol", call="", message="the program wrote to the judge's pipe unasked"))
-    return results
-
-
-def _halves(source: str) -> tuple[str, str]:
-    """(what is called, what it is compared with) of an assert, for showing."""
-    text = source.removeprefix("assert ")
-    left, equals, right = text.partition(" == ")
-    return (left, right) if equals else (text, "")
-
-
 def _shown(suite: Suite) -> list[str]:
-    return [case.shown for case in suite.cases] + [
-        statement.source for statement in suite.statements if statement.is_case
-    ]
+    return [case.shown for case in suite.cases] + [each.source for each in suite.statements if each.is_case]
 
 
 def _show(value: Any) -> str:  # noqa: ANN401
@@ -272,9 +218,7 @@ def _failed(reply: Reply, shown: str) -> CaseResult:
     return CaseResult(status=reply.status, call=one_line(shown, MAX_SHOWN), message=reply.message)
 
 
-def _verdict(
-    cases: list[CaseResult], suite: Suite, loaded: Reply, report: dict[str, Any], wall_s: float, tier: str
-) -> Verdict:
+def _verdict(cases: list[CaseResult], suite: Suite, loaded: Reply) -> Verdict:
     passed = sum(case.status == "pass" for case in cases)
     total = suite.total
     good = 0 < total == passed == len(cases)
@@ -287,14 +231,4 @@ def _verdict(
     else:
         worst = next(case for case in cases if case.status not in ("pass", "skipped"))
         reason = f"{worst.status}: {worst.message or worst.call}"
-    return Verdict(
-        verdict="pass" if good else "fail",
-        reason=reason,
-        passed=passed,
-        total=total,
-        cases=tuple(cases),
-        wall_s=wall_s,
-        cpu_s=report["cpu_s"],
-        memory_mib=report["memory_mib"],
-        tier=tier,
-    )
+    return Verdict(verdict="pass" if good else "fail", reason=reason, passed=passed, total=total, cases=tuple(cases))

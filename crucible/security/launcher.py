@@ -1,79 +1,33 @@
-"""The process between Crucible and one sandbox. Started with `python -I -S`, imports the standard library only.
+"""The process between Crucible and its sandboxes. Started once with `python -I -S`; the standard library only.
 
-It reads one order (JSON line) from stdin, starts the program the order names, and ends it when the deadline passes, when
-the output grows too long, or when stdin ends, which is how the death of its parent shows, however that came. As a
-subreaper it inherits every orphan, so that nothing of a sandbox outlives it. Then it prints one report.
+For every order that comes over its socket it starts a sandbox, and ends it when its deadline passes, when its output grows
+too long, or when its control pipe ends, which is how the death of Crucible shows, however that came. As a subreaper it
+inherits every orphan; a sandbox's report is written once nothing of it is left. Output is drained up to its cap; after the
+program has ended, only what is in the pipes already.
 
-Output is drained up to its cap; after the program has ended, only what is in the pipes already.
+A sandbox may wait, started, for its candidate: its time counts from the word "go" on the control pipe.
 """
 
-import ctypes
-import fcntl
+import gc
+import importlib.util
 import json
 import os
+import resource  # noqa: F401 - wait4 wants it, and after the change of user it may be out of reach
 import select
 import signal
-import sys
+import socket
 import time
 
 PR_SET_CHILD_SUBREAPER = 36
-CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x00020000, 0x1000, 0x4000, 0x40000
 CHUNK = 65536
+WATCH_S = 0.05
+REAP_S = 0.002
+LOW = 10
+"""Descriptors below this are taken, so that none we are given has a number that a sandbox's own must have."""
 
-
-def stage(libc, source, folder):
-    """In a mount namespace of our own: `source` at `folder`/0, reachable for every user. Needs root."""
-    if libc.unshare(CLONE_NEWNS):
-        raise OSError(ctypes.get_errno(), "no mount namespace")
-    steps = (
-        (b"none", b"/", None, MS_REC | MS_PRIVATE, None),
-        (b"tmpfs", os.fsencode(folder), b"tmpfs", 0, b"mode=0755,size=64k"),
-    )
-    for step in steps:
-        if libc.mount(*step):
-            raise OSError(ctypes.get_errno(), "no private mount")
-    place = os.path.join(folder, "0")
-    os.mkdir(place, 0o755)
-    if libc.mount(os.fsencode(source), os.fsencode(place), None, MS_BIND | MS_REC, None):
-        raise OSError(ctypes.get_errno(), f"cannot bind {source}")
-
-
-def spawn(order, out, err):
-    """Start the program in a session of its own, as the order's user, with the order's descriptors and no others."""
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        os.setsid()
-        os.dup2(out, 1)
-        os.dup2(err, 2)
-        # Ours may have any number, also one that is wanted: copies above all wanted ones first. Every descriptor but
-        # those that dup2 makes closes by itself when the program starts.
-        given = {int(wanted): ours for wanted, ours in order["fds"].items()}
-        copies = {wanted: fcntl.fcntl(ours, fcntl.F_DUPFD_CLOEXEC, max(given) + 1) for wanted, ours in given.items()}
-        for ours in given.values():
-            os.set_inheritable(ours, False)
-        for wanted, copy in copies.items():
-            os.dup2(copy, wanted)
-        if order["uid"] is not None:
-            os.setgroups([])
-            os.setresgid(order["uid"], order["uid"], order["uid"])
-            os.setresuid(order["uid"], order["uid"], order["uid"])
-        os.chdir("/")
-        os.execve(order["argv"][0], order["argv"], {})
-    except BaseException as error:
-        os.write(2, f"launcher: {type(error).__name__}: {error}\n".encode())
-    finally:
-        os._exit(119)
-
-
-def kill_all(pid):
-    """The group, then the program itself: with it dies the first process of its namespace, and with that all others."""
-    for kill, target in ((os.killpg, pid), (os.kill, pid)):
-        try:
-            kill(target, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+_spec = importlib.util.spec_from_file_location("confine", os.path.join(os.path.dirname(__file__), "confine.py"))
+confine = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(confine)
 
 
 class Drain:
@@ -99,81 +53,304 @@ class Drain:
                 return True
 
 
-def supervise(pid, drains, wall_s):
-    """Wait for the end of the program or a reason to end it; returns (why, or None for its own end)."""
-    pidfd = os.pidfd_open(pid)
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    poll.register(0, select.POLLIN)
-    open_drains = {drain.fd: drain for drain in drains}
-    for fd in open_drains:
-        poll.register(fd, select.POLLIN)
-    deadline = time.monotonic() + wall_s
-    try:
-        while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return "timeout"
-            for fd, _ in poll.poll(min(left, 60.0) * 1000):
-                if fd == pidfd:
-                    return None
-                if fd == 0 and not os.read(0, CHUNK):
-                    return "closed"
-                if fd in open_drains:
-                    if not open_drains[fd].take():
-                        poll.unregister(fd)
-                    if open_drains[fd].over:
-                        return "output_limit"
-    finally:
-        os.close(pidfd)
+class Scratch:
+    """A folder for a sandbox without mounts of its own: a sized tmpfs where we may mount, else a watched folder."""
 
-
-def reap(pid):
-    """Wait for every descendant; returns the program's status and the use of all of them."""
-    status, cpu, memory = None, 0.0, 0
-    while True:
+    def __init__(self, size, files, uid):
+        self.folder = f"/tmp/crucible-{os.getpid()}-{os.urandom(8).hex()}"
+        self.limits = (size, files)
+        os.mkdir(self.folder, 0o700)
         try:
-            done, state, use = os.wait4(-1, 0)
+            confine.mount_memory(self.folder, f"mode=0777,size={size},nr_inodes={files}")
+            self.watched = False
+        except OSError:
+            self.watched = True
+            if uid is not None:
+                os.chown(self.folder, uid, uid)
+
+    def full(self):
+        """Whether a watched folder has outgrown its limits."""
+        if not self.watched:
+            return False
+        size = files = 0
+        waiting = [self.folder]
+        while waiting:
+            try:
+                entries = list(os.scandir(waiting.pop()))
+            except OSError:
+                continue
+            for entry in entries:
+                files += 1
+                try:
+                    size += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                except OSError:
+                    continue
+                if size > self.limits[0] or files > self.limits[1]:
+                    return True
+        return False
+
+    def remove(self):
+        """rm takes what a recursion of ours would not: any depth, any names."""
+        if not self.watched:
+            confine.libc.umount2(os.fsencode(self.folder), confine.MNT_DETACH)
+        os.waitpid(os.posix_spawn("/bin/rm", ["rm", "-rf", "--", self.folder], {}), 0)
+
+
+def feed(data):
+    """A pipe that holds `data` and then ends. The data fits the kernel's buffer."""
+    source, sink = os.pipe()
+    os.write(sink, data)
+    os.close(sink)
+    return source
+
+
+class Sandbox:
+    """One sandbox, from its start to its report."""
+
+    def __init__(self, order, fds, guest):
+        stdin, to_guest, from_guest, self.control, self.report_to = fds
+        self.scratch = self.group = None
+        self.why, self.began, self.deadline = None, time.monotonic(), None
+        self.inside, self.cpu, self.memory, self.status = [], 0.0, 0, None
+        given = {0: stdin, 3: to_guest, 4: from_guest}
+        try:
+            program = bytes.fromhex(order["filter"])
+            given |= {5: feed(program), 6: feed(guest)}
+            out_read, out_write = os.pipe()
+            err_read, err_write = os.pipe()
+            self.pid = self.start({**order, "filter": program}, {**given, 1: out_write, 2: err_write})
+        finally:
+            for fd in given.values():
+                os.close(fd)
+        os.close(out_write)
+        os.close(err_write)
+        self.drains = {fd: Drain(fd, CHUNK) for fd in (out_read, err_read)}
+        self.pidfd = os.pidfd_open(self.pid)
+
+    def start(self, order, given):
+        if order["scratch"] is not None:
+            self.scratch = Scratch(*order["scratch"], order["uid"])
+            order["folder"] = self.scratch.folder
+            order["environment"].update(HOME=order["folder"], TMPDIR=order["folder"])
+            order["landlock"]["writable"] = [order["folder"]]
+        if order["group"] is not None:
+            self.group = confine.Group(f"crucible-{os.getpid()}-{os.urandom(4).hex()}", *order["group"])
+        if order["uid"] is None and self.scratch is None and self.group is None:  # without a copy of this process
+            actions = [(os.POSIX_SPAWN_DUP2, ours, wanted) for wanted, ours in given.items()]
+            argv = order["argv"]
+            return os.posix_spawn(argv[0], argv, {}, file_actions=actions, setsid=True, setsigdef=[signal.SIGPIPE])
+        pid = os.fork()
+        if not pid:
+            confine.become(order, given, self.group)
+        return pid
+
+    def event(self, fd):
+        """Something is to be read. False where nothing more will be."""
+        if fd == self.control:
+            said = os.read(fd, CHUNK)
+            if not said:
+                self.end("closed")
+                return False
+            go = json.loads(said)
+            self.began = time.monotonic()
+            self.deadline = self.began + go["wall_s"]
+            for drain in self.drains.values():
+                drain.cap = go["output_bytes"]
+        elif fd in self.drains:
+            more = self.drains[fd].take()
+            if self.drains[fd].over:
+                self.end("output_limit")
+            return more
+        return fd != self.pidfd
+
+    def tick(self, now):
+        """Seconds until this must be called again, None once nothing is left of the sandbox."""
+        if self.deadline is not None and now >= self.deadline:
+            self.end("timeout")
+        elif self.scratch is not None and self.scratch.full():
+            self.end("disk_limit")
+        if self.pid is not None and self.reap(self.pid):
+            self.pid = None
+            self.inside += strays()
+            for pid in self.inside:
+                kill(os.kill, pid)
+        if self.pid is None:
+            self.inside = [pid for pid in self.inside if not self.reap(pid)]
+            return REAP_S if self.inside else None
+        if self.why is not None:
+            return REAP_S
+        wait = 60.0 if self.deadline is None else self.deadline - now
+        return min(wait, WATCH_S) if self.scratch is not None and self.scratch.watched else wait
+
+    def end(self, why):
+        """Kill it: the first process of its namespace, and with that all others there; then its own."""
+        if self.why is not None or self.pid is None:
+            return
+        self.why, self.deadline = why, None
+        self.inside = children(self.pid)
+        for pid in self.inside:
+            kill(os.kill, pid)
+        kill(os.killpg, self.pid)
+        kill(os.kill, self.pid)
+
+    def reap(self, pid):
+        """Whether `pid` is gone. What it used counts."""
+        try:
+            done, state, use = os.wait4(pid, os.WNOHANG)
         except ChildProcessError:
-            return status, cpu, memory
-        cpu += use.ru_utime + use.ru_stime
-        memory = max(memory, use.ru_maxrss)
-        if done == pid:
-            status = state
+            return True
+        if not done:
+            return False
+        self.cpu += use.ru_utime + use.ru_stime
+        self.memory = max(self.memory, use.ru_maxrss)
+        if pid == self.pid:
+            self.status = state
+        return True
+
+    def finish(self):
+        wall = time.monotonic() - self.began
+        for drain in self.drains.values():
+            drain.take()
+        out, err = (drain.data.decode("utf-8", "replace") for drain in self.drains.values())
+        report = {
+            "why": self.why,
+            "exit_code": None if self.status is None else os.waitstatus_to_exitcode(self.status),
+            "over": any(drain.over for drain in self.drains.values()),
+            "stdout": out,
+            "stderr": err,
+            "wall_s": wall,
+            "cpu_s": self.cpu,
+            "memory_mib": self.memory / 1024,
+        }
+        for fd in (self.pidfd, self.control, *self.drains):
+            os.close(fd)
+        running.remove(self)
+        for used in (self.group, self.scratch):
+            if used is not None:
+                used.remove()
+        send_report(self.report_to, report)
+
+
+def kill(how, pid):
+    try:
+        how(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):  # it is gone, or its number is somebody else's by now
+        return
+
+
+def children(pid):
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            return [int(child) for child in file.read().split()]
+    except OSError:
+        return []
+
+
+def strays():
+    """Processes of ours that belong to no sandbox still running: what an ended one left."""
+    known = {pid for sandbox in running for pid in (sandbox.pid, *sandbox.inside)} | writers
+    return [pid for pid in children(os.getpid()) if pid not in known]
+
+
+def send_report(fd, report):
+    """In a process of its own where it is long: the reader may be slow, and others wait for us."""
+    data = json.dumps(report).encode() + b"\n"
+    writer = os.fork() if len(data) > CHUNK else None
+    if not writer:
+        sent = 0
+        try:
+            while sent < len(data):
+                sent += os.write(fd, data[sent:])
+        except BrokenPipeError:
+            sent = len(data)  # nobody wants it any more
+    if writer == 0:
+        os._exit(0)
+    if writer:
+        writers.add(writer)
+    os.close(fd)
+
+
+def accept(channel, guest):
+    """Start what the next order says. None at the end of the orders."""
+    message, fds, _, _ = socket.recv_fds(channel, 1 << 17, 5)
+    if not message:
+        return None
+    for fd in fds:  # CPython 3.11's recv_fds drops its flags, MSG_CMSG_CLOEXEC too; a copy would outlive its sandbox
+        os.set_inheritable(fd, False)
+    try:
+        return [Sandbox(json.loads(message), fds, guest)]
+    except OSError as error:
+        os.close(fds[3])
+        send_report(fds[4], {"why": None, "exit_code": None, "stderr": f"launcher: {error}"})
+        return []
+
+
+def serve(fd):
+    """Something happened on one of a sandbox's descriptors."""
+    sandbox = owners[fd]
+    if not sandbox.event(fd):
+        poll.unregister(fd)
+        del owners[fd]
+
+
+def add(sandbox):
+    running.append(sandbox)
+    for fd in (sandbox.pidfd, sandbox.control, *sandbox.drains):
+        owners[fd] = sandbox
+        poll.register(fd, select.POLLIN)
+
+
+def tick():
+    """Seconds until something must be looked at again."""
+    now, wait = time.monotonic(), 60.0
+    for sandbox in list(running):
+        left = sandbox.tick(now)
+        if left is not None:
+            wait = min(wait, max(0.0, left))
+            continue
+        for fd in [fd for fd, owner in owners.items() if owner is sandbox]:
+            poll.unregister(fd)
+            del owners[fd]
+        sandbox.finish()
+    for writer in list(writers):
+        if os.waitpid(writer, os.WNOHANG)[0]:
+            writers.remove(writer)
+    return wait
+
+
+poll = select.poll()
+owners, running, writers = {}, [], set()
 
 
 def main():
-    order = json.loads(sys.stdin.buffer.readline())
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    began = time.monotonic()
-    if order["stage"] is not None:
-        stage(libc, *order["stage"])
-    out_read, out_write = os.pipe()
-    err_read, err_write = os.pipe()
-    pid = spawn(order, out_write, err_write)
-    os.close(out_write)
-    os.close(err_write)
-    for ours in set(order["fds"].values()):
-        os.close(ours)
-    drains = [Drain(out_read, order["output_bytes"]), Drain(err_read, order["output_bytes"])]
-    why = supervise(pid, drains, order["wall_s"])
-    kill_all(pid)
-    status, cpu, memory = reap(pid)
-    for drain in drains:
-        drain.take()
-    report = {
-        "why": why,
-        "exit_code": None if status is None else os.waitstatus_to_exitcode(status),
-        "over": any(drain.over for drain in drains),
-        "stdout": drains[0].data.decode("utf-8", "replace"),
-        "stderr": drains[1].data.decode("utf-8", "replace"),
-        "wall_s": time.monotonic() - began,
-        "cpu_s": cpu,
-        "memory_mib": memory / 1024,
-    }
-    sys.stdout.write(json.dumps(report) + "\n")
-    sys.stdout.flush()
+    while os.open(os.devnull, os.O_RDWR) < LOW:
+        continue
+    channel = socket.socket(fileno=0)
+    hello = json.loads(channel.recv(1 << 20))
+    guest = bytes.fromhex(hello["guest"])
+    confine.libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    if hello["mounts"]:
+        confine.private_mounts()
+    if hello["stage"] is not None:
+        confine.stage(*hello["stage"])
+    if hello["uid"] is not None:
+        confine.drop(hello["uid"])
+    gc.freeze()  # what is copied with a fork is not looked through for garbage
+    poll.register(channel.fileno(), select.POLLIN)
+    wait = 60.0
+    while True:
+        for fd, _ in poll.poll(wait * 1000):
+            if fd == channel.fileno():
+                started = accept(channel, guest)
+                if started is None:
+                    return
+                for sandbox in started:
+                    add(sandbox)
+            elif fd in owners:
+                serve(fd)
+        wait = tick()
 
 
 main()

@@ -12,16 +12,19 @@ import secrets
 import socket
 import tempfile
 import threading
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from crucible.errors import SandboxUnavailableError
-from crucible.security.sandbox import BubblewrapSandbox
+from crucible.security.base import Execution, Profile, Sandbox, Tier
+from crucible.security.sandbox import BubblewrapSandbox, LandlockSandbox
 from crucible.types import Frozen, Limits
 
 CANARY = """
 import json, os, sys
-secret_path, port, marker = json.loads(sys.stdin.readline())
+secret_path, port, marker, parent = json.loads(sys.stdin.readline())
 found = {}
 def attempt(name, work):
     try:
@@ -36,6 +39,11 @@ def fork():
     if os.fork() == 0:
         os._exit(0)
     return "forked"
+def execute():
+    try:
+        os.execv("/no/such/program", ["x"])
+    except FileNotFoundError:
+        return "the kernel looked for it"
 attempt("read_host_file", lambda: open(secret_path).read())
 attempt("read_passwords", lambda: open("/etc/shadow").read())
 attempt("write_outside", lambda: open("/usr/crucible-canary", "w"))
@@ -43,21 +51,46 @@ attempt("write_root", lambda: open("/crucible-canary", "w"))
 attempt("write_shared_memory", lambda: open("/dev/shm/crucible-canary", "w"))
 attempt("connect_loopback", connect)
 attempt("start_process", fork)
-attempt("run_program", lambda: os.execv("/usr/bin/true", ["true"]))
+attempt("run_program", execute)
 attempt("see_processes", lambda: os.listdir("/proc/1"))
 attempt("memory_file", lambda: os.memfd_create("x"))
 attempt("become_root", lambda: os.setuid(0))
 attempt("see_environment", lambda: [value for value in os.environ.values() if marker in value][0])
 attempt("inherit_descriptor", lambda: [fd for fd in range(3, 256) if os.path.exists("/dev/fd/%d" % fd) or not os.fstat(fd)][0])
-attempt("memory_beyond_limit", lambda: len(bytearray(400 << 20)))
-def fill():
-    with open("fill", "wb") as file:
-        for _ in range(64):
-            file.write(bytes(1 << 20))
-    return "64 MiB"
-attempt("disk_beyond_limit", fill)
+attempt("signal_outside", lambda: os.kill(parent, 0))
 attempt("work", lambda: open("note", "w").write("x"))
 print(json.dumps(found))
+"""
+MEMORY = "print(len(bytearray(400 << 20)))"
+DISK = """
+for number in range(512):
+    with open(str(number), "wb") as file:
+        file.write(bytes(1 << 20))
+print("512 MiB")
+"""
+SHARED_MEMORY = """
+import os, time
+for _ in range(6):
+    if os.fork() == 0:
+        data = bytearray(100 << 20)
+        time.sleep(1)
+        os.write(1, b"x")
+        os._exit(0)
+for _ in range(6):
+    os.wait()
+"""
+PROCESSES = """
+import os, time
+made = 0
+try:
+    while made < 300:
+        if os.fork() == 0:
+            time.sleep(1)
+            os._exit(0)
+        made += 1
+except OSError:
+    pass
+print(made)
 """
 
 LIMITS = Limits(wall_s=10, cpu_s=10, memory_mib=256, disk_mib=8)
@@ -77,9 +110,9 @@ _PROMISES = {
     "become_root": "no other user",
     "see_environment": "our environment is not inherited",
     "inherit_descriptor": "no descriptor of ours is left open",
-    "memory_beyond_limit": "memory is limited",
-    "disk_beyond_limit": "disk space is limited",
+    "signal_outside": "no signal to a process of this machine",
 }
+_ALLOWED_IN_PROJECTS = ("start_process", "run_program", "write_shared_memory")
 
 
 class Property(Frozen):
@@ -92,9 +125,10 @@ class Property(Frozen):
 
 
 class ProbeReport(Frozen):
-    """tier: "A" where every promise held, else "C" (refuse)."""
+    """tier: the sandbox's where every promise held, else "C" (refuse)."""
 
     tier: str
+    profile: Profile
     properties: tuple[Property, ...]
 
     @property
@@ -102,10 +136,25 @@ class ProbeReport(Frozen):
         return all(item.held for item in self.properties)
 
 
-def observe(sandbox: BubblewrapSandbox) -> ProbeReport:
-    """Run the canary. Takes under a second.
+def observe(sandbox: Sandbox) -> ProbeReport:
+    """Run the canaries. Takes about a second.
 
     Raises SandboxUnavailableError where the sandbox cannot even start."""
+    found, done = _canary(sandbox)
+    works = found.get("work", ["", ""])[0] == "done"
+    said = "as expected" if works else f"{done.status}: {done.stderr.strip()[-120:]}"
+    properties = [Property(name="honest_work", description="an honest program works", held=works, observed=said)]
+    for name, description in _PROMISES.items():
+        if sandbox.profile == "function" or name not in _ALLOWED_IN_PROJECTS:
+            outcome, detail = found.get(name, ["unknown", "the canary did not get there"])
+            seen = f"{description}: {outcome} ({detail})"
+            properties.append(Property(name=name, description=description, held=outcome == "stopped", observed=seen))
+    properties += _limits(sandbox)
+    held = all(item.held for item in properties)
+    return ProbeReport(tier=sandbox.tier if held else "C", profile=sandbox.profile, properties=tuple(properties))
+
+
+def _canary(sandbox: Sandbox) -> tuple[dict[str, list[str]], Execution]:
     marker = secrets.token_hex(8)
     with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as server:
         secret = Path(folder) / "secret.txt"
@@ -114,62 +163,75 @@ def observe(sandbox: BubblewrapSandbox) -> ProbeReport:
         Path(folder).chmod(0o755)
         os.environ["CRUCIBLE_PROBE_MARKER"] = marker  # must not be seen inside; set for this process's children only
         try:
-            given = json.dumps([str(secret), server.getsockname()[1], marker])
+            given = json.dumps([str(secret), server.getsockname()[1], marker, os.getpid()])
             done = sandbox.run(CANARY, stdin=given + "\n", limits=LIMITS)
         finally:
             del os.environ["CRUCIBLE_PROBE_MARKER"]
     found: dict[str, list[str]] = json.loads(done.stdout) if done.status == "ok" else {}
-    properties = [_property(name, description, found) for name, description in _PROMISES.items()]
-    works = found.get("work", ["", ""])[0] == "done"
-    said = "as expected" if works else f"{done.status}: {done.stderr.strip()[-120:]}"
-    properties.insert(0, Property(name="honest_work", description="an honest program works", held=works, observed=said))
-    properties.append(_ends(sandbox))
-    held = all(item.held for item in properties)
-    return ProbeReport(tier=sandbox.tier if held else "C", properties=tuple(properties))
+    return found, done
 
 
-def _property(name: str, description: str, found: dict[str, list[str]]) -> Property:
-    outcome, detail = found.get(name, ["unknown", "the canary did not get there"])
-    return Property(
-        name=name, description=description, held=outcome == "stopped", observed=f"{description}: {outcome} ({detail})"
-    )
+def _limits(sandbox: Sandbox) -> Iterator[Property]:
+    def seen(name: str, description: str, held: bool, done: Execution) -> Property:
+        said = f"{description}: {done.status} after {done.wall_s:.1f} s"
+        return Property(name=name, description=description, held=held, observed=said)
 
-
-def _ends(sandbox: BubblewrapSandbox) -> Property:
     done = sandbox.run("while True: pass", limits=SPIN)
-    held = done.status == "timeout" and done.wall_s < SPIN.wall_s + 3
-    return Property(
-        name="time_limit",
-        description="a program that does not end is ended",
-        held=held,
-        observed=f"a program that does not end is ended: {done.status} after {done.wall_s:.1f} s",
-    )
+    ended = done.status == "timeout" and done.wall_s < SPIN.wall_s + 3
+    yield seen("time_limit", "a program that does not end is ended", ended, done)
+    done = sandbox.run(DISK, limits=LIMITS)
+    yield seen("disk_beyond_limit", "disk space is limited", "MiB" not in done.stdout, done)
+    done = sandbox.run(MEMORY, limits=LIMITS)
+    yield seen("memory_beyond_limit", "memory is limited", not done.stdout, done)
+    if sandbox.profile == "project":
+        done = sandbox.run(SHARED_MEMORY, limits=LIMITS)
+        yield seen("memory_of_all", "memory of all processes together is limited", len(done.stdout) < 3, done)
+        done = sandbox.run(PROCESSES, limits=LIMITS)
+        yield seen("processes", "the number of processes is limited", int(done.stdout or 0) <= 64, done)
 
 
+Choice = Tier | Literal["auto"]
 _selecting = threading.Lock()
 
 
-def select_sandbox() -> BubblewrapSandbox:
-    """A sandbox that was observed to hold, found once a process.
+def select_sandbox(tier: Choice = "auto", profile: Profile = "function") -> Sandbox:
+    """A sandbox that was observed to hold, found once a process. `tier` as for `sandboxes`.
 
     Raises SandboxUnavailableError with what is missing; there is no unsafe fall-back."""
     with _selecting:
-        return _selected()
+        return _selected(tier, profile)
+
+
+def sandboxes(tier: Choice, profile: Profile) -> Iterator[Sandbox]:
+    """The sandboxes to try, strongest first.
+
+    auto: tier A; where user namespaces are missing, tier B. A missing bubblewrap is no reason for the weaker tier: it is
+    one command away. Raises SandboxUnavailableError where a part is missing."""
+    if tier == "B" and profile == "project":
+        raise SandboxUnavailableError("the project profile needs tier A: tier B cannot bound several processes")
+    if tier in ("auto", "A"):
+        yield BubblewrapSandbox(profile)
+    if tier in ("auto", "B") and profile == "function":
+        yield LandlockSandbox()
 
 
 @cache
-def _selected() -> BubblewrapSandbox:
-    sandbox = BubblewrapSandbox()
-    try:
-        report = observe(sandbox)
-    except SandboxUnavailableError as error:
-        raise SandboxUnavailableError(f"{error}{_advice()}") from error
-    if not report.ok:
+def _selected(tier: Choice, profile: Profile) -> Sandbox:
+    problems: list[str] = []
+    for sandbox in sandboxes(tier, profile):
+        try:
+            report = observe(sandbox)
+        except SandboxUnavailableError as error:
+            problems.append(f"tier {sandbox.tier}: {error}")
+            continue
+        if report.ok:
+            return sandbox
         broken = ", ".join(item.name for item in report.properties if not item.held)
-        raise SandboxUnavailableError(
-            f"no isolating sandbox works on this machine: {broken} not held{_advice()}; details: crucible sandbox check"
-        )
-    return sandbox
+        problems.append(f"tier {sandbox.tier}: {broken} not held")
+    reasons = "; ".join(problems)
+    raise SandboxUnavailableError(
+        f"no isolating sandbox works on this machine: {reasons}{_advice()}; details: crucible sandbox check"
+    )
 
 
 def _advice() -> str:

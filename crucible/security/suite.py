@@ -25,7 +25,7 @@ MAX_SHOWN = 300
 
 class Case(NamedTuple):
     """A direct case. loose: the expected value came from JSON, so lists and tuples are one kind. raises: the exception's
-    name that must come instead of a value."""
+    name that must come instead of a value. prints: no call; the program reads args[0] on stdin and prints `expected`."""
 
     name: str
     args: tuple[Any, ...]
@@ -34,13 +34,16 @@ class Case(NamedTuple):
     shown: str
     loose: bool = False
     raises: str | None = None
+    prints: bool = False
 
 
 class Statement(NamedTuple):
-    """A statement for the tester; only some are cases, the others prepare them."""
+    """A statement for the tester; only some are cases, the others prepare them. A method is one of a unittest.TestCase
+    that was defined before, as Class.test_name."""
 
     source: str
     is_case: bool
+    is_method: bool = False
 
 
 class Suite(NamedTuple):
@@ -50,6 +53,13 @@ class Suite(NamedTuple):
     cases: tuple[Case, ...] = ()
     statements: tuple[Statement, ...] = ()
     names: tuple[str, ...] = ()
+    together: bool = False
+    """Whether the tests replace parts of the program's world (mocks), and so must share its process: a lower trust."""
+
+    @property
+    def is_program(self) -> bool:
+        """Whether the program is run as a whole, with stdin and stdout, rather than called."""
+        return any(case.prints for case in self.cases)
 
     @property
     def total(self) -> int:
@@ -107,11 +117,19 @@ def _from_source(tests: str, entry: str | None) -> Suite:
     if len(asserts) == len(tree.body) and all(direct):
         cases = tuple(case for case in direct if case is not None)
         return Suite(entry or (cases[0].name if cases else None), cases=cases)
-    statements = [Statement(ast.unparse(node), _is_case(node, tree)) for node in tree.body if not _is_idle(node)]
+    methods = _methods(tree)
+    body = [node for node in tree.body if not _is_idle(node) and not (methods and _is_harness(node, tree))]
+    statements = [Statement(ast.unparse(node), _is_case(node, tree)) for node in body]
+    statements += [Statement(method, True, True) for method in methods]
     if entry is not None and "check" in _defined(tree) and not any(s.source.startswith("check(") for s in statements):
         statements.append(Statement(f"check({entry})", True))  # HumanEval's form leaves the call to the harness
-    names = _free_names(tree) | ({entry} if entry else set())
-    return Suite(entry or _likely(tree, names), statements=tuple(statements), names=tuple(sorted(names)))
+    names = _free_names(tree) | ({entry} if entry and entry.isidentifier() else set())
+    return Suite(
+        entry or _likely(tree, names),
+        statements=tuple(statements),
+        names=tuple(sorted(names)),
+        together=any(_is_mock(node) for node in ast.walk(tree)),
+    )
 
 
 def _direct(node: ast.Assert) -> Case | None:
@@ -163,6 +181,37 @@ def _is_case(node: ast.stmt, tree: ast.Module) -> bool:
     }
     called = {part.func.id for part in ast.walk(node) if isinstance(part, ast.Call) and isinstance(part.func, ast.Name)}
     return bool(called & asserting)
+
+
+def _methods(tree: ast.Module) -> list[str]:
+    """The tests of the unittest.TestCase classes, as Class.test_name, in the order they are written."""
+    found, cases = [], {"TestCase", "IsolatedAsyncioTestCase"}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and any(ast.unparse(base).split(".")[-1] in cases for base in node.bases):
+            cases.add(node.name)
+            names = [part.name for part in node.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)]
+            found += [f"{node.name}.{name}" for name in names if name.startswith("test")]
+    return found
+
+
+def _is_harness(node: ast.stmt, tree: ast.Module) -> bool:
+    """Whether it runs the test classes, which the tester does itself: a runner, and asserts about the runner's result."""
+    text = ast.unparse(node)
+    if "TextTestRunner" in text or "unittest.main" in text:
+        return True
+    runs = [part for part in tree.body if isinstance(part, ast.Assign) and "TextTestRunner" in ast.unparse(part)]
+    results = {target.id for part in runs for target in part.targets if isinstance(target, ast.Name)}
+    used = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+    return isinstance(node, ast.Assert) and bool(results & used)
+
+
+def _is_mock(node: ast.AST) -> bool:
+    if isinstance(node, ast.Import):
+        return any(alias.name == "unittest.mock" for alias in node.names)
+    return isinstance(node, ast.ImportFrom) and (
+        node.module == "unittest.mock"
+        or (node.module == "unittest" and any(alias.name == "mock" for alias in node.names))
+    )
 
 
 def _is_idle(node: ast.stmt) -> bool:
@@ -255,6 +304,8 @@ def _assert_cases(text: str) -> Iterator[Case]:
 
 def _example(entry: str | None, given: Any, output: Any) -> Case:  # noqa: ANN401
     if entry is None:
+        if isinstance(given, str) and isinstance(output, str):
+            return Case("", (given,), {}, output, f"stdin {given!r}"[:MAX_SHOWN], prints=True)
         raise InputError("the task has examples but no entry_point: name the function they call")
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}

@@ -19,6 +19,11 @@ def printable(text: str, limit: int | None = None) -> str:
     return "".join(character if _shows(character) else _escaped(character) for character in text)
 
 
+def plain(text: str, limit: int | None = None) -> str:
+    """As `printable`, with every line end made a newline first: text from anywhere as data for a prompt."""
+    return printable(text.replace("\r\n", "\n").replace("\r", "\n"), limit)
+
+
 def one_line(text: str, limit: int | None = None) -> str:
     """As `printable`, with newlines and tabs escaped too."""
     return printable(text, limit).replace("\n", "\\n").replace("\t", "\\t")

@@ -1,146 +1,131 @@
-"""Static checks before anything runs: syntax, size, ruff's bug and security rules, and a few of our own.
+"""Static checks before anything runs: advice and a gate, never the boundary.
 
-Advice and a gate, never the boundary: a program can always hide from static checks, the sandbox does not rely on them.
-Only an error of kind syntax keeps a program from running.
+A program can always hide from static checks; the sandbox does not rely on them. What cannot be honest is not run, what is
+seldom needed waits for a yes, as the policy of the settings says (`tools.policy`, `config.policy`).
+
+Every language brings its own validator: an entry point in the group `crucible.validators`, named as the language, that
+makes one from a policy. Python's is registered the same way.
 """
 
 from __future__ import annotations
 
-import ast
-import json
-import subprocess
-import sys
-import sysconfig
-from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
-from typing import Literal
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from importlib.metadata import entry_points
+from typing import ClassVar, Protocol
 
-from crucible.errors import MissingPartError
+from crucible.config.policy import Policy, action_of, strictest
+from crucible.errors import InputError, MissingPartError
+from crucible.security.validation.characters import odd_characters
+from crucible.security.validation.finding import short
+from crucible.security.validation.lint import lint
+from crucible.security.validation.names import deceptive_names
+from crucible.security.validation.rules import judge_tree
+from crucible.security.validation.source import parse, unreadable
 from crucible.types import Feedback, FindingKind
 
-MAX_CHARS = 100_000
-MAX_NESTING = 100
-RUFF_TIMEOUT_S = 10.0
+__all__ = ["PythonValidator", "Validator", "load_validator", "validate"]
 
-# E9, F: what fails when it runs. S: security. PLE: errors pylint knows. The rest of ruff is taste.
-RULES = "E9,F,PLE,S"
-IGNORED = "S101,S311,F401,F841,F541"
-_FAILS = ("F821", "F822", "F823", "F7", "E9", "PLE")
-_REVEALING = frozenset(
-    [
-        "__subclasses__",
-        "__globals__",
-        "__builtins__",
-        "__code__",
-        "__closure__",
-        "__mro__",
-        "__bases__",
-        "f_globals",
-        "f_locals",
-        "f_back",
-        "tb_frame",
-        "gi_frame",
-        "cr_frame",
-        "__reduce__",
-        "__reduce_ex__",
-    ]
-)
-_UNUSUAL = frozenset(
-    ["ctypes", "_ctypes", "cffi", "mmap", "socket", "ssl", "subprocess", "multiprocessing", "pty", "resource", "signal"]
-)
+GROUP = "crucible.validators"
+MAX_PER_RULE = 5
+"""Findings of one rule that are worth saying."""
 
 
-def validate(code: str) -> tuple[Feedback, ...]:
-    """What is to be said about a program, errors first. Never raises for what the program holds."""
-    problem = _too_big(code)
-    if problem is not None:
-        return (problem,)
-    try:
-        tree = ast.parse(code)
-    except SyntaxError as error:
-        return (_finding(FindingKind.SYNTAX, "error", f"syntax error: {error.msg}", error.lineno, error.offset),)
-    except (ValueError, RecursionError, MemoryError) as error:
-        return (_finding(FindingKind.SYNTAX, "error", f"cannot be parsed: {error or type(error).__name__}"),)
-    found = [*_ruff(code), *_walk(tree)]
-    return tuple(sorted(found, key=lambda finding: finding.severity != "error"))
+class Validator(Protocol):
+    """The static checks of one language."""
+
+    language: ClassVar[str]
+
+    def validate(self, source: str) -> tuple[Feedback, ...]:
+        """What is to be said about a program. Never raises for what it holds; each finding names its rule."""
+        ...
 
 
-def _finding(
-    kind: FindingKind,
-    severity: Literal["info", "warning", "error"],
-    message: str,
-    line: int | None = None,
-    column: int | None = None,
-    rule: str | None = None,
-) -> Feedback:
-    return Feedback(kind=kind, severity=severity, message=message, line=line, column=column, rule=rule)
+class PythonValidator:
+    """Characters, names, syntax tree, and ruff. policy: the modules worth a word are those it does not allow."""
+
+    language: ClassVar[str] = "python"
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def validate(self, source: str) -> tuple[Feedback, ...]:
+        problem = unreadable(source)
+        if problem is not None:
+            return (problem,)
+        return tuple(self._findings(source))
+
+    def _findings(self, source: str) -> Iterator[Feedback]:
+        yield from odd_characters(source)
+        yield from deceptive_names(source)
+        try:
+            tree = parse(source)
+        except SyntaxError as error:
+            message = short(f"syntax error: {error.msg}")
+            yield Feedback(
+                kind=FindingKind.SYNTAX, severity="error", message=message, line=error.lineno, column=error.offset
+            )
+            return
+        yield from judge_tree(source, tree, self._policy)
+        yield from lint(source)
 
 
-def _too_big(code: str) -> Feedback | None:
-    """Checked before parsing: Python's parser can be crashed by depth and slowed down by size."""
-    if len(code) > MAX_CHARS:
-        return _finding(FindingKind.SYNTAX, "error", f"the program has {len(code)} characters, {MAX_CHARS} are allowed")
-    if "\0" in code:
-        return _finding(
-            FindingKind.SYNTAX, "error", "the program holds a null byte", code[: code.index("\0")].count("\n") + 1
+def load_validator(language: str, policy: Policy) -> Callable[[str], tuple[Feedback, ...]]:
+    """The checks of `language`, with what `policy` says of each finding. Raises InputError where there are none."""
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    if language not in points:
+        if language == PythonValidator.language:
+            raise MissingPartError(f"no entry point {GROUP} for python: reinstall with `pip install -e .`")
+        raise InputError(
+            f"nothing checks programs in {language!r} before they run; install a package with an entry point "
+            f"{language!r} in {GROUP}, or choose: {', '.join(sorted(points))}"
         )
-    depth = deepest = 0
-    for character in code:
-        if character in "([{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in ")]}":
-            depth -= 1
-    if deepest > MAX_NESTING:
-        return _finding(FindingKind.SYNTAX, "error", f"brackets are nested {deepest} deep, {MAX_NESTING} are allowed")
-    return None
-
-
-def _walk(tree: ast.Module) -> Iterator[Feedback]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and node.attr in _REVEALING:
-            message = f"reaches into the interpreter ({node.attr})"
-            yield _finding(FindingKind.SECURITY, "warning", message, node.lineno, node.col_offset + 1, "CR001")
-        elif isinstance(node, ast.Name) and node.id == "__import__":
-            message = "imports by a computed name (__import__)"
-            yield _finding(FindingKind.SECURITY, "warning", message, node.lineno, node.col_offset + 1, "CR002")
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-            for name in names:
-                if name.split(".")[0] in _UNUSUAL:
-                    message = f"imports {name}, which a function that computes does not need"
-                    yield _finding(FindingKind.SECURITY, "warning", message, node.lineno, node.col_offset + 1, "CR003")
-
-
-@cache
-def _ruff_command() -> list[str]:
-    beside = Path(sysconfig.get_path("scripts")) / "ruff"
-    if not beside.is_file():
-        raise MissingPartError(f"ruff is not installed for {sys.executable}; run: {sys.executable} -m pip install ruff")
-    command = [str(beside), "check", "--isolated", "--no-cache", "--quiet", "--output-format", "json", "--exit-zero"]
-    return [*command, "--select", RULES, "--ignore", IGNORED, "--stdin-filename", "candidate.py", "-"]
-
-
-def _ruff(code: str) -> Iterator[Feedback]:
+    package = points[language].dist
     try:
-        done = subprocess.run(
-            _ruff_command(),
-            input=code.encode("utf-8", "replace"),
-            capture_output=True,
-            timeout=RUFF_TIMEOUT_S,
-            check=False,
-        )
-        rows = json.loads(done.stdout or b"[]")
-    except subprocess.TimeoutExpired:
-        yield _finding(FindingKind.LINT, "warning", f"the linter did not finish within {RUFF_TIMEOUT_S:g} s")
-        return
-    except ValueError as error:
-        yield _finding(FindingKind.LINT, "warning", f"the linter gave no readable answer ({error})")
-        return
-    for row in rows:
-        code_name = row["code"] or "E999"
-        kind = FindingKind.SECURITY if code_name.startswith("S") else FindingKind.LINT
-        severity: Literal["warning", "error"] = "error" if code_name.startswith(_FAILS) else "warning"
-        place = row["location"]
-        yield _finding(kind, severity, row["message"], place["row"], place["column"], code_name)
+        validator: Validator = points[language].load()(policy)
+    except Exception as error:  # a plugin's import may raise anything at all
+        raise InputError(
+            f"the validator of {language!r} of {package.name if package else '?'} cannot be loaded "
+            f"({type(error).__name__}: {error}); fix or uninstall it"
+        ) from error
+    return partial(_checked, validator, policy)
+
+
+def validate(code: str, policy: Policy | None = None) -> tuple[Feedback, ...]:
+    """What is to be said about a Python program, the worst first. policy: by default the packaged one.
+
+    Never raises for what the program holds; raises MissingPartError without ruff."""
+    from crucible.config import default_policy
+
+    policy = default_policy() if policy is None else policy
+    return _checked(PythonValidator(policy), policy, code)
+
+
+def _checked(validator: Validator, policy: Policy, code: str) -> tuple[Feedback, ...]:
+    judged = (_judged(found, policy) for found in _said_once(validator.validate(code)))
+    order = ("deny", "ask", "allow")
+    ranked = sorted(judged, key=lambda found: (found.severity != "error", order.index(found.action)))
+    counts: Counter[str | None] = Counter()
+    kept = []
+    for found in ranked:
+        counts[found.rule] += 1
+        if counts[found.rule] <= MAX_PER_RULE:
+            kept.append(found)
+    return tuple(kept)
+
+
+def _said_once(findings: Iterable[Feedback]) -> Iterator[Feedback]:
+    """One finding of a rule a line: the rest of the line would say it again."""
+    seen = set()
+    for found in findings:
+        key = (found.rule, found.line, found.action, None if found.rule else found.message)
+        if key not in seen:
+            seen.add(key)
+            yield found
+
+
+def _judged(found: Feedback, policy: Policy) -> Feedback:
+    """With what the policy says of it. What is denied is an error, so that the model is told why."""
+    action = strictest(found.action, action_of(policy, found.rule) if found.rule else "allow")
+    return found.model_copy(update={"action": action, "severity": "error" if action == "deny" else found.severity})

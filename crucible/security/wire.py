@@ -1,17 +1,15 @@
-"""Values on the pipe between the judge and a sandbox: JSON with exact type tags, never pickle.
+"""Values on the pipe between the judge and a sandbox: counted, exactly typed bytes, never pickle.
 
-Runs on both sides; inside the sandbox its source is put in front of the guest's, so it imports the standard library only.
-What arrives is a claim by a hostile program: depth and size are capped, only plain values come out, and equality is
-decided here on exact types, so that no `__eq__` of the other side ever runs.
+Runs on both sides; inside the sandbox its source is put in front of the guest's, and every import there costs each verdict,
+so it imports nothing until a value needs it. What arrives is a claim by a hostile program: depth, size and number of parts
+are capped, only plain values come out, and equality is decided here on exact types, so that no `__eq__` of the other side
+ever runs.
 
-Plain JSON: None, bool, int, float, str. Tagged lists: l list, t tuple, s set, f frozenset, d dict, b bytes, i a big int,
-x a non-finite float, c complex, n Decimal or Fraction, g an iterator's items, o an opaque object of the other side.
+A value is a letter and what it holds. N None, T True, F False; i an integer in hex and ";", r a float as written by repr
+and ";", c a complex as two of them; s UTF-8 text and b bytes, each after its length and ":"; l list, t tuple, S set,
+Z frozenset, g an iterator's items, d a dict's keys and values in turn, each after its count and ":"; n a Decimal, Fraction,
+date or time as its type's name and its text; o an opaque object of the other side: its number and ";", its type's name, its repr.
 """
-
-import json
-import math
-from decimal import Decimal
-from fractions import Fraction
 
 TYPE_CHECKING = False  # as in typing, whose import would cost the sandbox milliseconds
 if TYPE_CHECKING:
@@ -21,7 +19,9 @@ if TYPE_CHECKING:
 MAX_NODES = 200_000
 MAX_DEPTH = 100
 MAX_FRAME = 8 << 20
-BIG = 1 << 60
+MAX_BITS = 200_000
+TIGHT = b"+"
+"""The guest's first byte: the sandbox is tightened, the candidate comes next."""
 
 
 class WireError(Exception):
@@ -46,102 +46,121 @@ class Opaque:
         return self.shown
 
 
-def encode(value: "Any", keep: "Callable[[Any], int] | None" = None) -> bytes:
-    """`value` as bytes. keep: called with an object that has no plain form, returns its reference number.
+def encode(value: "Any", keep: "Callable[[Any], int] | None" = None, lazy: bool = False) -> bytes:
+    """`value` as bytes. keep: called with an object that has no plain form, returns its reference number; lazy: with
+    iterators too, whose items are sent otherwise.
 
     Raises WireError for what is too big, too deep, or has no form."""
-    budget = [MAX_NODES]
+    encoder = Encoder(keep, lazy)
     try:
-        data = json.dumps(
-            _pack(value, keep, budget, 0), ensure_ascii=True, allow_nan=False, check_circular=False
-        ).encode()
-    except (RecursionError, ValueError, TypeError) as error:
-        raise WireError(f"a value that cannot be sent: {error}") from error
-    if len(data) > MAX_FRAME:
-        raise WireError("the value is too large")
-    return data
+        encoder.add(value, 0)
+    except RecursionError as error:
+        raise WireError("the value is nested too deeply") from error
+    return b"".join(encoder.parts)
 
 
-def decode(data: bytes) -> "Any":
-    """The value in `data`; plain types, Items and Opaque only. Raises WireError."""
-    if len(data) > MAX_FRAME:
-        raise WireError("the value is too large")
-    try:
-        return _unpack(json.loads(data), 0)
-    except (
-        ValueError,
-        RecursionError,
-        TypeError,
-        KeyError,
-        IndexError,
-        OverflowError,
-        ZeroDivisionError,
-        ArithmeticError,
-    ) as error:
-        raise WireError(f"not a value: {type(error).__name__}") from error
+class Encoder:
+    def __init__(self, keep: "Callable[[Any], int] | None", lazy: bool) -> None:
+        self.keep, self.lazy = keep, lazy
+        self.parts, self.left, self.room = [b""], MAX_NODES, MAX_FRAME
+
+    def put(self, data: bytes) -> None:
+        self.room -= len(data)
+        if self.room < 0:
+            raise WireError("the value is too large")
+        self.parts.append(data)
+
+    def text(self, letter: bytes, data: bytes) -> None:
+        self.put(b"%b%d:" % (letter, len(data)))
+        self.put(data)
+
+    def many(self, letter: bytes, values: "Any", count: int, depth: int) -> None:
+        self.put(b"%b%d:" % (letter, count))
+        for value in values:
+            self.add(value, depth + 1)
+
+    def add(self, value: "Any", depth: int) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise WireError(f"the value has more than {MAX_NODES} parts")
+        if depth > MAX_DEPTH:
+            raise WireError(f"the value is nested deeper than {MAX_DEPTH}")
+        if value is None or value is True or value is False:
+            self.put(b"N" if value is None else b"T" if value is True else b"F")
+        elif isinstance(value, int):
+            number = int.__index__(value)
+            if number.bit_length() > MAX_BITS:
+                raise WireError("the integer is too large")
+            self.put(b"i%x;" % number)
+        elif isinstance(value, str):
+            self.text(b"s", str.encode(value, "utf-8", "surrogatepass"))
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            items = tuple(value)
+            self.many(_letter(value), items, len(items), depth)
+        elif isinstance(value, dict):
+            pairs = tuple(value.items())
+            self.many(b"d", (part for pair in pairs for part in pair), len(pairs), depth)
+        elif isinstance(value, float):
+            self.put(b"r%b;" % float.__repr__(value).encode())
+        elif isinstance(value, (bytes, bytearray)):
+            self.text(b"b", bytes(value))
+        elif isinstance(value, complex):
+            self.put(b"c%b;%b;" % (repr(value.real).encode(), repr(value.imag).encode()))
+        elif type(value) is Opaque:
+            self.opaque(value.ref, value.kind, value.shown)
+        else:
+            self.other(value, depth)
+
+    def other(self, value: "Any", depth: int) -> None:
+        kind = _written(value)
+        if kind is not None:
+            text = f"{value.days} {value.seconds} {value.microseconds}" if kind == "timedelta" else str(value)
+            self.put(b"n")
+            self.text(b"s", kind.encode())
+            self.text(b"s", text.encode())
+            return
+        iterates = isinstance(value, (range, *_VIEWS)) or (self.keep is not None and hasattr(type(value), "__next__"))
+        if iterates and not self.lazy:
+            items = []
+            for item in value:
+                items.append(item)
+                if len(items) > MAX_NODES:
+                    raise WireError(f"the value has more than {MAX_NODES} parts")
+            self.many(b"g", items, len(items), depth)
+        elif self.keep is None:
+            raise WireError(f"a {type(value).__name__} has no plain form")
+        else:
+            self.opaque(self.keep(value), type(value).__name__[:80], _shown(value))
+
+    def opaque(self, ref: int, kind: str, shown: str) -> None:
+        self.put(b"o%x;" % ref)
+        self.text(b"s", kind.encode("utf-8", "surrogatepass"))
+        self.text(b"s", shown.encode("utf-8", "surrogatepass"))
 
 
-def _pack(value: "Any", keep: "Callable[[Any], int] | None", budget: list[int], depth: int) -> "Any":
-    budget[0] -= 1
-    if budget[0] < 0:
-        raise WireError(f"the value has more than {MAX_NODES} parts")
-    if depth > MAX_DEPTH:
-        raise WireError(f"the value is nested deeper than {MAX_DEPTH}")
-    if value is None or value is True or value is False:
-        return value
-    if isinstance(value, str):
-        budget[0] -= len(value) // 64
-        return str.__str__(value)
-    if isinstance(value, int):
-        number = int.__index__(value)
-        if -BIG < number < BIG:
-            return number
-        if number.bit_length() > MAX_NODES:
-            raise WireError("the integer is too large")
-        return ["i", hex(number)]
-    if isinstance(value, float):
-        real = float.__float__(value)
-        return real if math.isfinite(real) else ["x", repr(real)]
-    if isinstance(value, (list, tuple, set, frozenset)):
-        kind = (
-            "l"
-            if isinstance(value, list)
-            else "f"
-            if isinstance(value, frozenset)
-            else "s"
-            if isinstance(value, set)
-            else "t"
-        )
-        if type(value) is Items:
-            kind = "g"
-        return [kind, *(_pack(item, keep, budget, depth + 1) for item in tuple(value))]
-    if isinstance(value, dict):
-        pairs = tuple(value.items())
-        return [
-            "d",
-            *([_pack(key, keep, budget, depth + 1), _pack(item, keep, budget, depth + 1)] for key, item in pairs),
-        ]
-    if isinstance(value, (bytes, bytearray)):
-        budget[0] -= len(value) // 64
-        return ["b", bytes(value).hex()]
-    if isinstance(value, complex):
-        return ["c", repr(value.real), repr(value.imag)]
-    if isinstance(value, (Decimal, Fraction)):
-        return ["n", type(value).__name__, str(value)]
-    if isinstance(value, range) or (hasattr(type(value), "__next__") and keep is not None) or _is_view(value):
-        items = []
-        for item in value:
-            items.append(_pack(item, keep, budget, depth + 1))
-        return ["g", *items]
-    if type(value) is Opaque:
-        return ["o", value.ref, value.kind, value.shown]
-    if keep is None:
-        raise WireError(f"a {type(value).__name__} has no plain form")
-    return ["o", keep(value), type(value).__name__[:80], _shown(value)]
+_VIEWS: "tuple[type, ...]" = (type({}.keys()), type({}.values()), type({}.items()))
 
 
-def _is_view(value: object) -> bool:
-    return isinstance(value, (type({}.keys()), type({}.values()), type({}.items())))
+def _letter(value: object) -> bytes:
+    if isinstance(value, list):
+        return b"l"
+    if isinstance(value, tuple):
+        return b"g" if type(value) is Items else b"t"
+    return b"Z" if isinstance(value, frozenset) else b"S"
+
+
+_WRITTEN = {"Decimal": "decimal", "Fraction": "fractions"} | dict.fromkeys(
+    ("datetime", "date", "time", "timedelta"), "datetime"
+)
+
+
+def _written(value: object) -> "str | None":
+    """The type's name, where it is one that is sent as its text. Only what somebody has imported can be."""
+    import sys
+
+    name = type(value).__name__
+    home = sys.modules.get(_WRITTEN.get(name, ""))
+    return name if home is not None and type(value) is getattr(home, name) else None
 
 
 def _shown(value: object) -> str:
@@ -151,50 +170,141 @@ def _shown(value: object) -> str:
         return f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
 
 
-def _unpack(data: "Any", depth: int) -> "Any":
-    if depth > MAX_DEPTH + 1:
-        raise WireError("nested too deeply")
-    if not isinstance(data, list):
-        if isinstance(data, dict):
-            raise WireError("not a value: an untagged object")
-        return data
-    tag, rest = data[0], data[1:]
-    if tag in ("l", "t", "s", "f", "g"):
-        items = [_unpack(item, depth + 1) for item in rest]
-        return {"l": list, "t": tuple, "s": set, "f": frozenset, "g": Items}[tag](items)
-    if tag == "d":
-        return {_unpack(key, depth + 1): _unpack(item, depth + 1) for key, item in rest}
-    if tag == "i":
-        return int(_text(rest[0]), 16)
-    if tag == "x":
-        return {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[rest[0]]
-    if tag == "b":
-        return bytes.fromhex(_text(rest[0]))
-    if tag == "c":
-        return complex(float(rest[0]), float(rest[1]))
-    if tag == "n":
-        return {"Decimal": Decimal, "Fraction": Fraction}[rest[0]](_text(rest[1])[:10_000])
-    if tag == "o":
-        if type(rest[0]) is not int:
-            raise WireError("not a reference")
-        return Opaque(rest[0], _text(rest[1])[:80], _text(rest[2])[:200])
-    raise WireError("not a value: unknown tag")
-
-
-def _text(value: object) -> str:
-    if type(value) is not str:
-        raise WireError("not a text")
+def decode(data: bytes) -> "Any":
+    """The value in `data`; plain types, Items and Opaque only. Raises WireError."""
+    if len(data) > MAX_FRAME:
+        raise WireError("the value is too large")
+    decoder = Decoder(data)
+    try:
+        value = decoder.value(0)
+    except WireError:
+        raise
+    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        raise WireError(f"not a value: {type(error).__name__}") from error
+    if decoder.at != len(data):
+        raise WireError("not a value: bytes after its end")
     return value
 
 
-def same(one: "Any", other: "Any", loose: bool = False) -> bool:
+class Decoder:
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at, self.left = data, 0, MAX_NODES
+
+    def until(self, end: bytes, limit: int) -> bytes:
+        stop = self.data.find(end, self.at, self.at + limit)
+        if stop < 0:
+            raise WireError("not a value: it ends early")
+        part = self.data[self.at : stop]
+        self.at = stop + 1
+        return part
+
+    def count(self) -> int:
+        digits = self.until(b":", 12)
+        if not digits.isdigit():
+            raise WireError("not a value: a length that is no number")
+        return int(digits)
+
+    def take(self) -> bytes:
+        size = self.count()
+        part = self.data[self.at : self.at + size]
+        if len(part) != size:
+            raise WireError("not a value: it ends early")
+        self.at += size
+        return part
+
+    def text(self) -> str:
+        if self.letter() != b"s":
+            raise WireError("not a text")
+        return self.take().decode("utf-8", "surrogatepass")
+
+    def letter(self) -> bytes:
+        self.at += 1
+        return self.data[self.at - 1 : self.at]
+
+    def integer(self) -> int:
+        number = int(self.until(b";", MAX_BITS // 4 + 8), 16)
+        if number.bit_length() > MAX_BITS:
+            raise WireError("the integer is too large")
+        return number
+
+    def real(self) -> float:
+        return float(self.until(b";", 40))
+
+    def many(self, depth: int, each: int = 1) -> "list[Any]":
+        count = self.count() * each
+        if count > self.left:
+            raise WireError(f"the value has more than {MAX_NODES} parts")
+        return [self.value(depth + 1) for _ in range(count)]
+
+    def value(self, depth: int) -> "Any":
+        self.left -= 1
+        if depth > MAX_DEPTH:
+            raise WireError("nested too deeply")
+        letter = self.letter()
+        if letter == b"i":
+            return self.integer()
+        if letter == b"s":
+            return self.take().decode("utf-8", "surrogatepass")
+        if letter in _MANY:
+            values = self.many(depth)
+            return _MANY[letter](_spread(values) if letter in b"SZ" else values)
+        if letter in _CONSTANTS:
+            return _CONSTANTS[letter]
+        if letter == b"d":
+            parts = self.many(depth, 2)
+            return dict(zip(_spread(parts[::2]), parts[1::2]))
+        if letter == b"r":
+            return self.real()
+        if letter == b"b":
+            return self.take()
+        if letter == b"c":
+            return complex(self.real(), self.real())
+        if letter == b"n":
+            return _number(self.text(), self.text()[:10_000])
+        if letter == b"o":
+            return Opaque(self.integer(), self.text()[:80], self.text()[:200])
+        raise WireError("not a value: unknown letter")
+
+
+_MANY: "dict[bytes, Callable[[list[Any]], Any]]" = {b"l": list, b"t": tuple, b"g": Items, b"S": set, b"Z": frozenset}
+_CONSTANTS: "dict[bytes, bool | None]" = {b"N": None, b"T": True, b"F": False}
+
+
+def _number(kind: str, text: str) -> "Any":
+    if kind == "Decimal":
+        from decimal import Decimal
+
+        return Decimal(text)
+    if kind == "Fraction" and "e" not in text.lower():  # an exponent is never written, and could mean any size
+        from fractions import Fraction
+
+        return Fraction(text)
+    if _WRITTEN.get(kind) == "datetime":
+        import datetime
+
+        if kind == "timedelta":
+            days, seconds, micros = text.split()
+            return datetime.timedelta(int(days), int(seconds), int(micros))
+        return getattr(datetime, kind).fromisoformat(text)
+    raise WireError("not a number")
+
+
+def _spread(keys: "list[Any]") -> "list[Any]":
+    """The keys, unless many share one hash: a set of those takes time with the square of their number."""
+    if len(keys) > 1000 and len({hash(key) for key in keys}) < len(keys) * 0.9:
+        raise WireError("the keys collide")
+    return keys
+
+
+def same(one: "Any", other: "Any", loose: bool = False, tolerance: "float | None" = None) -> bool:
     """Equal in type and value. bool is no number; int and float compare by value; NaN equals NaN.
 
-    loose: lists and tuples are one kind (for expected values that came from JSON)."""
+    loose: lists and tuples are one kind (for expected values that came from JSON). tolerance: relative and absolute error
+    that makes two numbers equal where at least one is a float."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, (int, float)) and isinstance(other, (int, float)):
-        return one == other or (one != one and other != other)
+        return one == other or (one != one and other != other) or _close(one, other, tolerance)
     if isinstance(one, Opaque) or isinstance(other, Opaque):
         return isinstance(one, Opaque) and isinstance(other, Opaque) and one.ref == other.ref
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
@@ -202,14 +312,25 @@ def same(one: "Any", other: "Any", loose: bool = False) -> bool:
             loose and type(one) in (list, tuple, Items) and type(other) in (list, tuple)
         ):
             return False
-        return len(one) == len(other) and all(same(a, b, loose) for a, b in zip(one, other))
+        return len(one) == len(other) and all(same(a, b, loose, tolerance) for a, b in zip(one, other))
     if isinstance(one, dict) and isinstance(other, dict):
         return len(one) == len(other) and all(
-            key in other and same(item, other[key], loose) for key, item in one.items()
+            key in other and same(item, other[key], loose, tolerance) for key, item in one.items()
         )
     if isinstance(one, (set, frozenset)) and isinstance(other, (set, frozenset)):
         return one == other and sorted(map(_type_name, one)) == sorted(map(_type_name, other))
     return type(one) is type(other) and one == other
+
+
+def _close(one: float, other: float, tolerance: "float | None") -> bool:
+    if tolerance is None or not (isinstance(one, float) or isinstance(other, float)):
+        return False
+    import math
+
+    try:
+        return math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance)
+    except OverflowError:  # an integer beyond every float
+        return False
 
 
 def _type_name(value: object) -> str:

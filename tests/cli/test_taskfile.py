@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,28 @@ def test_no_file_content_raises_anything_but_input_error(
             assert read_task(str(path)).task.prompt.strip()
         except InputError as error:
             assert str(error)
+
+
+def test_no_field_of_a_task_file_is_taken_for_a_path(tmp_path: Path) -> None:
+    (tmp_path / "outside.txt").write_text("print('from outside')")
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "link.txt").symlink_to(tmp_path / "outside.txt")
+    for place in ("../outside.txt", "link.txt", str(tmp_path / "outside.txt"), f"file://{tmp_path}/outside.txt"):
+        fields = dict.fromkeys(("id", "title", "language", "difficulty", "source", "prompt", "tests"), place)
+        fields |= {"constraints": [place], "test_cases": [[place]], "expected_outputs": [place]}
+        found = read_task(write(tmp_path / "project", "t.json", json.dumps(fields)))
+        assert found.task.prompt == found.task.tests == place
+        assert "from outside" not in found.task.model_dump_json() + found.hidden.model_dump_json()
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "md"])
+def test_aliases_that_blow_up_are_refused(tmp_path: Path, suffix: str) -> None:
+    levels = "\n".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 12))
+    text = f"l0: &l0 ['x']\n{levels}\ntests: *l11\nprompt: p\n"
+    content = text if suffix == "yaml" else f"---\n{text}---\nprompt"
+    assert "aliases (*name) are not allowed" in problem(write(tmp_path, f"bomb.{suffix}", content))
+
+
+def test_stars_and_ampersands_in_yaml_text_are_text(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.yaml", 'prompt: "Multiply a * b & c"\ntests: |\n  assert f(2) == 2 * 3 & 7\n')
+    assert "2 * 3 & 7" in read_task(path).task.tests

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from crucible.app import Crucible
 from crucible.errors import InputError
+from crucible.models.scripted import ScriptedModel
+from crucible.security import probe
 from crucible.types import Event, Example, HiddenTests, Task
-from tests.conftest import DOUBLE, RIGHT, WRONG, Solver
+from tests.conftest import DOUBLE, RIGHT, WRONG, Solver, settings_at
 
 pytestmark = pytest.mark.sandbox
 
@@ -140,3 +145,16 @@ def test_the_same_seed_draws_the_same_samples(solver: Solver) -> None:
     one = solver(WRONG, RIGHT, cycles={"seed": 7}).solve(DOUBLE)
     other = solver(WRONG, RIGHT, cycles={"seed": 7}, tools={"memory": False}).solve(DOUBLE)
     assert [attempt.seed for attempt in one.attempts] == [attempt.seed for attempt in other.attempts]
+
+
+def test_without_a_sandbox_nothing_runs_and_static_findings_are_still_given(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crucible.security.sandbox.shutil.which", lambda *_, **__: None)
+    probe._selected.cache_clear()
+    answer = "```python\nimport os\ndef double(n):\n    os.system('true')\n    return n + n\n```"
+    with Crucible(settings=settings_at(own_home), model=ScriptedModel([answer])) as app:
+        episode = app.solve(DOUBLE)
+    assert episode.status == "refused" and "apt-get install bubblewrap" in episode.stop
+    assert all(attempt.verdict is None for attempt in episode.attempts)
+    assert any(finding.kind == "security" for finding in episode.feedback)

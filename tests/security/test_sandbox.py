@@ -14,12 +14,21 @@ import pytest
 from crucible.errors import SandboxUnavailableError
 from crucible.security import seccomp
 from crucible.security.base import Sandbox
-from crucible.security.probe import observe
+from crucible.security.probe import observe, select_sandbox
 from crucible.security.sandbox import BubblewrapSandbox
 from crucible.types import Limits
 
 pytestmark = pytest.mark.sandbox
 SHORT = Limits(wall_s=2, cpu_s=2, memory_mib=256)
+
+
+@pytest.fixture(scope="module", params=["A", "B"])
+def sandbox(request: pytest.FixtureRequest) -> Sandbox:
+    try:
+        return select_sandbox(request.param)
+    except SandboxUnavailableError as error:
+        pytest.skip(f"tier {request.param}: {error}")
+
 
 BLOCKED = {
     "a host file": "open({secret!r}).read()",
@@ -33,7 +42,6 @@ BLOCKED = {
     "writing the root": "open('/x', 'w')",
     "writing /dev": "open('/dev/x', 'w')",
     "writing /dev/shm": "open('/dev/shm/x', 'w')",
-    "rewriting the guest": "open('/guest.py', 'r+').write('x')",
     "a disk device": "os.open('/dev/vda', os.O_RDONLY)",
     "kernel memory": "os.open('/dev/mem', os.O_RDONLY)",
     "fork": "os.fork()",
@@ -153,10 +161,11 @@ def test_nothing_is_left_behind(sandbox: Sandbox) -> None:
     assert left == []
 
 
-def test_a_program_sees_the_same_little_everywhere(sandbox: Sandbox) -> None:
+def test_a_program_sees_the_same_little_everywhere() -> None:
+    sandbox = select_sandbox("A")
     done = sandbox.run("import os; print(*sorted(os.listdir('/')), os.getuid() != 0, os.getpid())")
     listed = done.stdout.split()
-    assert {"usr", "work", "dev", "guest.py"} <= set(listed) and "proc" not in listed and "etc" not in listed
+    assert {"usr", "work", "dev"} <= set(listed) and "proc" not in listed and "etc" not in listed
     assert listed[-2] == "True" and int(listed[-1]) < 5
 
 
@@ -191,9 +200,8 @@ def test_a_host_with_many_open_files_passes_on_none(held: Iterable[int]) -> None
 
 
 def test_the_canary_holds_here(sandbox: Sandbox) -> None:
-    assert isinstance(sandbox, BubblewrapSandbox)
     report = observe(sandbox)
-    assert report.ok and report.tier == "A", [item for item in report.properties if not item.held]
+    assert report.ok and report.tier == sandbox.tier, [item for item in report.properties if not item.held]
 
 
 def test_without_bubblewrap_it_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,6 +212,10 @@ def test_without_bubblewrap_it_is_refused_with_the_way_out(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("machine", seccomp._MACHINES.values())
 def test_filters_are_whole_programs_that_end_in_allow(machine: seccomp.Machine) -> None:
-    for program in (seccomp.outer_filter(machine), seccomp.inner_filter(machine)):
+    for program in (
+        seccomp.outer_filter(on=machine),
+        seccomp.outer_filter("project", machine),
+        seccomp.inner_filter(on=machine),
+    ):
         assert len(program) % 8 == 0 and len(program) // 8 < 4096
         assert program[-8:] == seccomp._return(seccomp.ALLOW)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from crucible.security.approval import approver_for
 from crucible.security.fingerprint import fingerprint
 from crucible.security.text import one_line, printable
-from crucible.security.validator import MAX_CHARS, validate
+from crucible.security.validation.source import MAX_CHARS
+from crucible.security.validator import validate
 
 
 @pytest.mark.parametrize(

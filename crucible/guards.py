@@ -1,0 +1,161 @@
+"""What `app` puts around the parts of a run, so that no node has to think of it.
+
+The bounds of a task; an approver that puts every decision on record; an episode store and a model on another machine
+that are given no secrets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self
+
+from crucible.errors import InputError
+from crucible.models.base import Model, OnDelta
+from crucible.security.audit import AuditLog, os_user
+from crucible.security.fingerprint import fingerprint
+from crucible.security.secrets import redact, redacted
+from crucible.types import Approval, Completion, Episode, Feedback, Hit, Message, ModelIdentity, Sampling, Task
+
+if TYPE_CHECKING:
+    from crucible.memory.base import EpisodeStore, MemoryStats
+    from crucible.security.approval import Approver
+
+LANGUAGES = ("python",)
+MAX_PROMPT_CHARS = 1 << 18
+MAX_TESTS_CHARS = 1 << 20
+MAX_FIELD_CHARS = 2000
+MAX_CONSTRAINTS = 100
+MAX_REASON_CHARS = 500
+
+
+def prepare(task: Task) -> Task:
+    """`task` with what can be read off it filled in. Raises InputError for what cannot be worked."""
+    from crucible.security.suite import parse_suite
+
+    if not task.prompt.strip():
+        raise InputError("the task is empty: say what the program should do")
+    if task.language not in LANGUAGES:
+        raise InputError(f"unknown language {task.language!r}; Crucible writes: {', '.join(LANGUAGES)}")
+    _check_size(task)
+    suite = parse_suite(task)
+    task_id = task.id or hashlib.sha256(task.prompt.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return task.model_copy(update={"id": task_id, "entry_point": task.entry_point or suite.entry_point})
+
+
+def _check_size(task: Task) -> None:
+    """Nothing larger could be worked, and much of it goes into prompts, reports and file names."""
+    small = {name: getattr(task, name) or "" for name in ("id", "title", "entry_point", "difficulty", "source")}
+    small |= {f"constraint {number}": text for number, text in enumerate(task.constraints, 1)}
+    bounds = [("prompt", task.prompt, MAX_PROMPT_CHARS)]
+    bounds += [(name, getattr(task, name), MAX_TESTS_CHARS) for name in ("tests", "checker")]
+    bounds += [(name, text, MAX_FIELD_CHARS) for name, text in small.items()]
+    for name, text, most in bounds:
+        if len(text) > most:
+            raise InputError(f"the task's {name} has {len(text)} characters, {most} are allowed")
+    if len(task.constraints) > MAX_CONSTRAINTS:
+        raise InputError(f"the task has {len(task.constraints)} constraints, {MAX_CONSTRAINTS} are allowed")
+
+
+def secrets_in(task: Task) -> tuple[str, ...]:
+    """The kinds of secrets that a task holds, one entry a secret."""
+    texts = (task.title, task.prompt, task.tests, task.checker, *task.constraints, repr(task.examples))
+    return tuple(secret.kind for secret in redact("\n".join(texts)).found)
+
+
+class RecordingApprover:
+    """Asks `approver`, and returns its decision when it is in the audit log: what is not on record does not run."""
+
+    def __init__(self, approver: Approver, audit: AuditLog, *, run_id: str, task_id: str) -> None:
+        self._approver, self._audit = approver, audit
+        self._run_id, self._task_id = run_id, task_id
+
+    def approve(self, code: str, findings: tuple[Feedback, ...]) -> Approval:
+        approval = self._approver.approve(code, findings).model_copy(update={"who": os_user()})
+        self._audit.append(
+            "approval",
+            subject={"run": self._run_id, "task": self._task_id, "code": fingerprint(code)},
+            details={
+                "granted": approval.granted,
+                "mode": approval.mode,
+                "reason": redact(approval.reason).text[:MAX_REASON_CHARS],
+                "findings": dict(Counter(finding.severity for finding in findings)),
+            },
+        )
+        return approval
+
+
+class RedactingStore:
+    """An episode store whose episodes hold no secrets. Everything else is `store`'s."""
+
+    def __init__(self, store: EpisodeStore) -> None:
+        self._store = store
+
+    def add(self, episode: Episode) -> None:
+        self._store.add(Episode.model_validate(redacted(episode.model_dump())))
+
+    def get(self, episode_id: str) -> Episode | None:
+        return self._store.get(episode_id)
+
+    def fetch_semantic(self, query: str, k: int = 5, *, solved: bool | None = None) -> list[Hit]:
+        return self._store.fetch_semantic(query, k, solved=solved)
+
+    def stats(self) -> MemoryStats:
+        return self._store.stats()
+
+    def close(self) -> None:
+        self._store.close()
+
+
+class RedactingModel:
+    """A model on another machine, which is sent no secrets. Its notices say, once for each kind, what was taken out."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._kinds: dict[str, bool] = {}
+        """Kinds taken out, and whether that was said."""
+        self._lock = threading.Lock()
+
+    @property
+    def identity(self) -> ModelIdentity:
+        return self._model.identity
+
+    def generate(
+        self,
+        messages: Sequence[Message],
+        samplings: Sequence[Sampling],
+        *,
+        on_delta: OnDelta | None = None,
+        cancel: threading.Event | None = None,
+        deadline_s: float | None = None,
+    ) -> list[Completion]:
+        clean = [message.model_copy(update={"content": self._clean(message.content)}) for message in messages]
+        return self._model.generate(clean, samplings, on_delta=on_delta, cancel=cancel, deadline_s=deadline_s)
+
+    def count_tokens(self, text: str) -> int:
+        return self._model.count_tokens(self._clean(text))
+
+    def notices(self) -> list[str]:
+        with self._lock:
+            new = [kind for kind, said in self._kinds.items() if not said]
+            self._kinds |= dict.fromkeys(new, True)
+        own = [f"taken out of what is sent to {self.identity.name}: {', '.join(new)}"] if new else []
+        return own + self._model.notices()
+
+    def close(self) -> None:
+        self._model.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _clean(self, text: str) -> str:
+        result = redact(text)
+        with self._lock:
+            for secret in result.found:
+                self._kinds.setdefault(secret.kind, False)
+        return result.text
