@@ -114,30 +114,39 @@ class Checker:
         self._stack = ExitStack()
         self._checking: Candidate | None = None
 
-    def accepts(self, case: Case, value: Any) -> bool:  # noqa: ANN401
-        """Raises InputError where the task's checker does not work."""
+    def objection(self, case: Case, value: Any) -> str | None:  # noqa: ANN401
+        """None for a right answer; else what there is to say, if anything. A checker that fails on an answer has not
+        accepted it. Raises InputError for one that does not load, or fails on the expected answer too."""
         if self._task.checker:
             return self._asked(case, value)
         if case.prints:
-            return _same_output(str(case.expected), value, self._task.tolerance)
+            return None if _same_output(str(case.expected), value, self._task.tolerance) else ""
         try:
-            return same(value, case.expected, case.loose, self._task.tolerance)
+            right = same(value, case.expected, case.loose, self._task.tolerance)
         except RecursionError:
-            return False
+            right = False
+        return None if right else ""
 
-    def _asked(self, case: Case, value: Any) -> bool:  # noqa: ANN401
+    def _asked(self, case: Case, value: Any) -> str | None:  # noqa: ANN401
         if isinstance(value, Opaque):
-            return False
+            return "the answer is no plain value"
         if self._checking is None:
             self._checking = self._stack.enter_context(Candidate(self._sandbox, self._task.checker, self._task.limits))
-            self._believe(self._checking.load())
-        reply = self._checking.call("check", (list(case.args), case.kwargs, case.expected, value), {})
-        return self._believe(reply) is True
-
-    def _believe(self, reply: Reply) -> Any:  # noqa: ANN401
-        if reply.status != "pass":
+            loaded = self._checking.load()
+            if loaded.status != "pass":
+                raise InputError(f"the task's checker does not load: {loaded.message}")
+        reply = self._check(self._checking, case, value)
+        if reply.status == "pass":
+            return None if reply.value is True else ""
+        if reply.status in LOST:
+            self._checking = None  # the next answer gets one that works
+        elif case.expected is not None and self._check(self._checking, case, case.expected).status != "pass":
             raise InputError(f"the task's checker fails: {reply.message}")
-        return reply.value
+        return f"the task's checker fails on this answer: {reply.message}"
+
+    @staticmethod
+    def _check(checking: Candidate, case: Case, value: Any) -> Reply:  # noqa: ANN401
+        return checking.call("check", (list(case.args), case.kwargs, case.expected, value), {})
 
     def __enter__(self) -> Checker:
         return self
@@ -193,10 +202,10 @@ def _compared(case: Case, reply: Reply, checker: Checker) -> CaseResult:
     if reply.status != "pass":
         return result.model_copy(update={"status": reply.status, "message": reply.message})
     actual = _show(reply.value)
-    if checker.accepts(case, reply.value):
+    kind = checker.objection(case, reply.value)
+    if kind is None:
         return result.model_copy(update={"actual": actual})
-    kind = ""
-    if actual == expected:
+    if not kind and actual == expected:
         kind = f"equal in writing, but of type {type(reply.value).__name__}, not {type(case.expected).__name__}"
     return result.model_copy(update={"status": "wrong", "actual": actual, "message": kind})
 

@@ -5,14 +5,17 @@ copies; any other object stays where it is, and the other side gets a `Remote` t
 talks at a time: whoever waits for an answer serves the requests that come before it.
 
 The tester's side trusts nothing: what the program's side may do with the tests' objects is limited by `permitted`. Equality
-of a remote object with a plain value is never the program's to decide. Where a test rests on the program's own word (its
-comparison of two of its objects) or on what the program did to an argument, the result says so ("claimed").
+of a remote object with a plain value is never the program's to decide; nor is arithmetic or order, but for objects that
+the tests made by calling a class: an answer that claims to be near every number is no number. Where a test rests on
+the program's own word (its comparison of two of its objects) or on what the program did to an argument, the result says
+so ("claimed").
 """
 
 import builtins
 import operator
 
 MISSING = object()
+NUMERIC = "add sub mul matmul truediv floordiv mod pow and_ or_ xor lshift rshift divmod lt le gt ge".split()
 DECIDING = ("eq", "ne", "lt", "le", "gt", "ge", "contains", "bool", "isinstance")
 
 
@@ -42,6 +45,7 @@ class Peer:
         self.objects, self.numbers, self.remotes, self.classes = [], {}, {}, {}
         self.methods = set()  # (kind of object, name): these are called without asking for them first
         self.claimed = False
+        self.made = set()  # numbers of the program's objects that the tests made, or got from those by arithmetic
 
     # ---- values
 
@@ -103,6 +107,15 @@ class Peer:
                     break
         return RuntimeError(f"{said['error'][0]}: {said['message']}")
 
+    def make(self, maker, value):
+        """`value`, which the tests made where `maker` is a class of the program's or was made itself."""
+        if isinstance(value, Remote) and (maker is None or maker._number in self.made):
+            self.made.add(value._number)
+        return value
+
+    def plain(self, on, name, args):
+        """The program's side may calculate with anything."""
+
     # ---- answering
 
     def serve(self, request):
@@ -148,13 +161,23 @@ class Peer:
 
 
 class TesterPeer(Peer):
+    def plain(self, on, name, args):
+        if name in NUMERIC and on._number not in self.made and not any(isinstance(arg, Remote) for arg in args):
+            raise TypeError(f"the answer is an object of the program's own ({on._shown}), no plain value")
+
     def permitted(self, do, on, name):
         """Calling what the tests passed, and the public attributes of objects of classes that the tests define."""
         if (on is self.module and do != "operator") or (do == "have" and isinstance(on, type(sys))):
             raise PermissionError("the tests' own names are not the program's")
-        if do in ("get", "set"):
+        if do in ("get", "set", "describe"):
             home = type(on).__module__.partition(".")[0]
-            if name.startswith("_") or home in sys.stdlib_module_names or home == "builtins" or isinstance(on, type):
+            if (
+                do == "describe"
+                or name.startswith("_")
+                or home in sys.stdlib_module_names
+                or home == "builtins"
+                or isinstance(on, type)
+            ):
                 raise PermissionError(f"{name} of a {type(on).__name__} is not the program's to use")
         changes = do == "set" or name in ("setitem", "delitem") or (do == "call" and (name or hasattr(on, "__self__")))
         self.claimed |= changes and not isinstance(on, type(len))
@@ -239,7 +262,10 @@ def _generator(remote):
 
 def _define(method, name, swapped=False):
     def ask(self, *args):
-        return self._peer.ask("operator", None, name, [*args, self] if swapped else [self, *args])
+        self._peer.plain(self, name, args)
+        return self._peer.make(
+            self, self._peer.ask("operator", None, name, [*args, self] if swapped else [self, *args])
+        )
 
     setattr(Remote, method, ask)
 
@@ -255,7 +281,7 @@ class RemoteClass(type):
     """A class of the program, in the tester: calling it makes an object there."""
 
     def __call__(cls, *args, **kwargs):
-        return cls._peer.ask("call", cls._remote, "", list(args), kwargs)
+        return cls._peer.make(None, cls._peer.ask("call", cls._remote, "", list(args), kwargs))
 
     def __getattr__(cls, name):
         return cls._peer.ask("get", cls._remote, name)

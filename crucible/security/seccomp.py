@@ -21,7 +21,9 @@ from crucible.security.base import Profile
 
 ALLOW, ERRNO, KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 LOAD, JUMP_EQUAL, JUMP_AT_LEAST, JUMP_SET, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-NUMBER_AT, ARCHITECTURE_AT, ARGUMENT_0_AT = 0, 4, 16
+AND = 0x54
+NUMBER_AT, ARCHITECTURE_AT, ARGUMENT_0_AT, ARGUMENT_1_AT = 0, 4, 16, 24
+SOCK_STREAM, SOCK_TYPES = 1, 0xF
 CLONE_THREAD, AF_UNIX, X32_BIT = 0x00010000, 1, 0x40000000
 NEW_NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 NEWEST_KNOWN = 468
@@ -99,7 +101,7 @@ def outer_filter(profile: Profile = "function", on: Machine | None = None) -> by
     else:
         rules.append(_argument(_number(_CLONE, on), JUMP_SET, NEW_NAMESPACES, allowed=False))
         rules.append(_argument(_number(_SOCKET, on), JUMP_EQUAL, AF_UNIX))
-    rules.append(_argument(_number(_SOCKETPAIR, on), JUMP_EQUAL, AF_UNIX))
+    rules.append(_stream_pair(_number(_SOCKETPAIR, on)))
     rules += [_argument(_number(pair, on), JUMP_EQUAL, 0) for pair in _OWN_ONLY]
     newer = _instruction(JUMP_AT_LEAST, NEWEST_KNOWN, 0, 1) + _return(ERRNO | errno.ENOSYS)
     return _program(on, [newer, *rules])
@@ -141,6 +143,20 @@ def _argument(number: int, test: int, value: int, allowed: bool = True) -> bytes
         + (_instruction(test, value, 1, 0) if allowed else _instruction(test, value, 0, 1))
         + _return(ERRNO | errno.EPERM)
         + _return(ALLOW)
+    )
+
+
+def _stream_pair(number: int) -> bytes:
+    """socketpair for two streams. One end of a pair of datagram sockets could send to any named socket of the host's."""
+    return (
+        _instruction(JUMP_EQUAL, number, 0, 7)
+        + _instruction(LOAD, ARGUMENT_0_AT)
+        + _instruction(JUMP_EQUAL, AF_UNIX, 0, 4)
+        + _instruction(LOAD, ARGUMENT_1_AT)
+        + _instruction(AND, SOCK_TYPES)
+        + _instruction(JUMP_EQUAL, SOCK_STREAM, 0, 1)
+        + _return(ALLOW)
+        + _return(ERRNO | errno.EPERM)
     )
 
 

@@ -20,6 +20,44 @@ class Strict(ast.NodeTransformer):
         return ast.copy_location(call, node)
 
 
+LIBRARIES = frozenset(
+    "attr bs4 cv2 django flask hypothesis lxml matplotlib mock mpmath networkx nltk nose numpy pandas parameterized pluggy "
+    "pydantic pytest requests scipy seaborn skimage sklearn sympy tensorflow torch tqdm yaml".split()
+)
+"""Never the program, though the sandbox lacks them: else it could supply the very functions that compare."""
+
+
+def alike(left, right):
+    """Whether equal values have their bools at the same places."""
+    if type(left) is bool or type(right) is bool:
+        return left is right
+    if type(left) in (list, tuple) and type(right) in (list, tuple):
+        return all(map(alike, left, right))
+    if type(left) is type(right) is dict:
+        return alike(set(left), set(right)) and all(alike(item, right[key]) for key, item in left.items())
+    if type(left) in (set, frozenset) and type(right) in (set, frozenset):
+        members = {member: member for member in right}
+        return all(alike(member, members[member]) for member in left)
+    return True
+
+
+def absent(module, name):
+    """What a library that is not there has: marks, which say nothing about the program."""
+    if (module, name) != ("pytest", "mark"):
+        raise ImportError(f"the tests use {module}.{name}, and {module} is not in the sandbox; use unittest")
+    return Marks()
+
+
+class Marks:
+    def __getattr__(self, name):
+        if name in ("parametrize", "usefixtures"):
+            raise ImportError(f"the tests use pytest.mark.{name}, and pytest is not in the sandbox; use unittest")
+        return self
+
+    def __call__(self, *args, **kwargs):
+        return args[0] if len(args) == 1 and callable(args[0]) and not kwargs else self
+
+
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Serves the modules that the tests name and nobody else has."""
 
@@ -35,7 +73,11 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None
 
     def exec_module(self, module):
-        module.__getattr__ = self.namespace.__getattr__
+        name = module.__name__.partition(".")[0]
+        if name in LIBRARIES:
+            module.__getattr__ = lambda attribute: absent(name, attribute)
+        else:
+            module.__getattr__ = self.namespace.__getattr__
 
 
 class Tester:
@@ -50,9 +92,7 @@ class Tester:
 
     def same(self, left, right):
         self.compared = (left, right)
-        if (type(left) is bool) is not (type(right) is bool) and not isinstance(left, Remote):
-            return False
-        return left == right
+        return left == right and alike(left, right)
 
     def run(self, source, method):
         if method:
@@ -67,6 +107,7 @@ class Tester:
     def run_method(self, source):
         import unittest
 
+        unittest.TestCase._getAssertEqualityFunc = lambda case, first, second: case._baseAssertEqual
         unittest.TestCase._baseAssertEqual = lambda case, first, second, msg=None: self.assert_equal(
             case, first, second, msg
         )

@@ -51,24 +51,29 @@ class PythonValidator:
         self._policy = policy
 
     def validate(self, source: str) -> tuple[Feedback, ...]:
-        problem = unreadable(source)
-        if problem is not None:
-            return (problem,)
-        return tuple(self._findings(source))
+        found = tuple(own_findings(source, self._policy))
+        if any(one.kind is FindingKind.SYNTAX for one in found):
+            return found
+        return (*found, *lint(source))
 
-    def _findings(self, source: str) -> Iterator[Feedback]:
-        yield from odd_characters(source)
-        yield from deceptive_names(source)
-        try:
-            tree = parse(source)
-        except SyntaxError as error:
-            message = short(f"syntax error: {error.msg}")
-            yield Feedback(
-                kind=FindingKind.SYNTAX, severity="error", message=message, line=error.lineno, column=error.offset
-            )
-            return
-        yield from judge_tree(source, tree, self._policy)
-        yield from lint(source)
+
+def own_findings(source: str, policy: Policy) -> Iterator[Feedback]:
+    """What our own rules say, without ruff's process."""
+    problem = unreadable(source)
+    if problem is not None:
+        yield problem
+        return
+    yield from odd_characters(source)
+    yield from deceptive_names(source)
+    try:
+        tree = parse(source)
+    except SyntaxError as error:
+        message = short(f"syntax error: {error.msg}")
+        yield Feedback(
+            kind=FindingKind.SYNTAX, severity="error", message=message, line=error.lineno, column=error.offset
+        )
+        return
+    yield from judge_tree(source, tree, policy)
 
 
 def load_validator(language: str, policy: Policy) -> Callable[[str], tuple[Feedback, ...]]:

@@ -20,6 +20,8 @@ MAX_NODES = 200_000
 MAX_DEPTH = 100
 MAX_FRAME = 8 << 20
 MAX_BITS = 200_000
+MAX_PAIRS = 20_000
+"""Pairs of keys with one hash in a whole value: Python compares all of them to build its sets."""
 TIGHT = b"+"
 """The guest's first byte: the sandbox is tightened, the candidate comes next."""
 
@@ -114,7 +116,10 @@ class Encoder:
     def other(self, value: "Any", depth: int) -> None:
         kind = _written(value)
         if kind is not None:
-            text = f"{value.days} {value.seconds} {value.microseconds}" if kind == "timedelta" else str(value)
+            try:
+                text = f"{value.days} {value.seconds} {value.microseconds}" if kind == "timedelta" else str(value)
+            except ValueError as error:  # a fraction of more digits than Python writes
+                raise WireError("the number is too large") from error
             self.put(b"n")
             self.text(b"s", kind.encode())
             self.text(b"s", text.encode())
@@ -188,7 +193,7 @@ def decode(data: bytes) -> "Any":
 
 class Decoder:
     def __init__(self, data: bytes) -> None:
-        self.data, self.at, self.left = data, 0, MAX_NODES
+        self.data, self.at, self.left, self.pairs = data, 0, MAX_NODES, MAX_PAIRS
 
     def until(self, end: bytes, limit: int) -> bytes:
         stop = self.data.find(end, self.at, self.at + limit)
@@ -236,6 +241,16 @@ class Decoder:
             raise WireError(f"the value has more than {MAX_NODES} parts")
         return [self.value(depth + 1) for _ in range(count)]
 
+    def spread(self, keys: "list[Any]") -> "list[Any]":
+        """The keys, unless too many share one hash: a set of those takes time with the square of their number."""
+        counts: dict[int, int] = {}
+        for code in map(hash, keys):
+            self.pairs -= counts.get(code, 0)
+            counts[code] = counts.get(code, 0) + 1
+        if self.pairs < 0:
+            raise WireError("the keys collide")
+        return keys
+
     def value(self, depth: int) -> "Any":
         self.left -= 1
         if depth > MAX_DEPTH:
@@ -247,12 +262,12 @@ class Decoder:
             return self.take().decode("utf-8", "surrogatepass")
         if letter in _MANY:
             values = self.many(depth)
-            return _MANY[letter](_spread(values) if letter in b"SZ" else values)
+            return _MANY[letter](self.spread(values) if letter in b"SZ" else values)
         if letter in _CONSTANTS:
             return _CONSTANTS[letter]
         if letter == b"d":
             parts = self.many(depth, 2)
-            return dict(zip(_spread(parts[::2]), parts[1::2]))
+            return dict(zip(self.spread(parts[::2]), parts[1::2]))
         if letter == b"r":
             return self.real()
         if letter == b"b":
@@ -289,13 +304,6 @@ def _number(kind: str, text: str) -> "Any":
     raise WireError("not a number")
 
 
-def _spread(keys: "list[Any]") -> "list[Any]":
-    """The keys, unless many share one hash: a set of those takes time with the square of their number."""
-    if len(keys) > 1000 and len({hash(key) for key in keys}) < len(keys) * 0.9:
-        raise WireError("the keys collide")
-    return keys
-
-
 def same(one: "Any", other: "Any", loose: bool = False, tolerance: "float | None" = None) -> bool:
     """Equal in type and value. bool is no number; int and float compare by value; NaN equals NaN.
 
@@ -314,11 +322,14 @@ def same(one: "Any", other: "Any", loose: bool = False, tolerance: "float | None
             return False
         return len(one) == len(other) and all(same(a, b, loose, tolerance) for a, b in zip(one, other))
     if isinstance(one, dict) and isinstance(other, dict):
+        stored = {key: key for key in other}
         return len(one) == len(other) and all(
-            key in other and same(item, other[key], loose, tolerance) for key, item in one.items()
+            key in other and same(key, stored[key]) and same(item, other[key], loose, tolerance)
+            for key, item in one.items()
         )
     if isinstance(one, (set, frozenset)) and isinstance(other, (set, frozenset)):
-        return one == other and sorted(map(_type_name, one)) == sorted(map(_type_name, other))
+        members = {member: member for member in other}
+        return len(one) == len(other) and all(member in members and same(member, members[member]) for member in one)
     return type(one) is type(other) and one == other
 
 

@@ -16,7 +16,9 @@ from tests.conftest import Solver
 
 EVIL = "\x1b[31m\x1b]0;owned\x07\x9b2J\u202ecod\u2066e\u200b[red]x[/red][link=http://e]y[/link]\x00\r\x08"
 LINES = f"{EVIL}\nFORGED solved"
-ANSWER = f"```python\ndef double(n):\n    '''{EVIL}'''\n    return n + n\n```"
+RUNS = EVIL.translate(dict.fromkeys(map(ord, "\u202e\u2066\x00")))
+"""What of it a program may hold: the policy denies one that reads otherwise than it runs."""
+ANSWER = f"```python\ndef double(n):\n    '''{RUNS}'''\n    return n + n\n```"
 TASK = Task(prompt=f"Write double(n).\n{LINES}", title=LINES, tests="assert double(2) == 4", id="t")
 
 
