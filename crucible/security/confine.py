@@ -10,7 +10,7 @@ import signal
 import struct
 import time
 
-PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
+PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 22, 24, 38, 2
 CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE, MS_NOSUID, MS_NODEV = 0x00020000, 0x1000, 0x4000, 0x40000, 0x2, 0x4
 MNT_DETACH = 2
 LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT, LANDLOCK_VERSION, LANDLOCK_PATH = 444, 445, 446, 1, 1
@@ -148,6 +148,9 @@ def descriptors(given):
 
 
 def drop(uid):
+    for capability in range(64):  # first: nothing may be drawn from the bounding set later
+        if libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0):
+            break  # the last one known to the kernel was the one before
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)

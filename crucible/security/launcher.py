@@ -95,6 +95,8 @@ class Scratch:
         """rm takes what a recursion of ours would not: any depth, any names."""
         if not self.watched:
             confine.libc.umount2(os.fsencode(self.folder), confine.MNT_DETACH)
+        else:
+            os.waitpid(os.posix_spawn("/bin/chmod", ["chmod", "-R", "u+rwx", "--", self.folder], {}), 0)
         os.waitpid(os.posix_spawn("/bin/rm", ["rm", "-rf", "--", self.folder], {}), 0)
 
 

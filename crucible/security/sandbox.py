@@ -94,7 +94,7 @@ class _Tier:
 
     @cached_property
     def _filter(self) -> str:
-        return seccomp.outer_filter(self.profile).hex()
+        return seccomp.outer_filter(self.profile, attributes=self.tier == "A").hex()
 
 
 class BubblewrapSandbox(_Tier):

@@ -66,6 +66,14 @@ _DENIED: _Calls = {
     "modify_ldt": (154, None), "vhangup": (153, 58), "lookup_dcookie": (212, 18),
     "uselib": (134, None), "sysfs": (139, None), "_sysctl": (156, None), "nfsservctl": (180, 42),
 }  # fmt: skip
+# only where files of the host's are seen at their own place (Landlock does not cover these): whose and of what mode they are
+_ATTRIBUTES: _Calls = {
+    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, None),
+    "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54), "utime": (132, None), "utimes": (235, None),
+    "futimesat": (261, None), "utimensat": (280, 88), "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7),
+    "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16), "setxattrat": (463, 463),
+    "removexattrat": (466, 466),
+}  # fmt: skip
 _EXEC: _Calls = {"execve": (59, 221), "execveat": (322, 281)}
 _CLONE, _CLONE3, _SOCKET, _SOCKETPAIR = (56, 220), (435, 435), (41, 198), (53, 199)
 _OWN_ONLY = ((302, 261), (203, 122))
@@ -88,10 +96,11 @@ def machine() -> Machine:
 
 
 @cache
-def outer_filter(profile: Profile = "function", on: Machine | None = None) -> bytes:
-    """Before the interpreter starts: all denied calls. Exec is left, for that start."""
+def outer_filter(profile: Profile = "function", on: Machine | None = None, *, attributes: bool = True) -> bytes:
+    """Before the interpreter starts: all denied calls. Exec is left, for that start. attributes: whether files' modes,
+    owners and times may be set."""
     on = on or machine()
-    calls = {**_PROCESSES, **_DENIED} if profile == "function" else _DENIED
+    calls = {**_DENIED, **(_PROCESSES if profile == "function" else {}), **({} if attributes else _ATTRIBUTES)}
     numbers = [pair[on.column] for pair in calls.values()]
     rules = [_deny(number, errno.EPERM) for number in numbers if number is not None]
     rules.append(_deny(_number(_CLONE3, on), errno.ENOSYS))  # C libraries then fall back to clone, which can be judged

@@ -215,6 +215,7 @@ def test_filters_are_whole_programs_that_end_in_allow(machine: seccomp.Machine) 
     for program in (
         seccomp.outer_filter(on=machine),
         seccomp.outer_filter("project", machine),
+        seccomp.outer_filter(on=machine, attributes=False),
         seccomp.inner_filter(on=machine),
     ):
         assert len(program) % 8 == 0 and len(program) // 8 < 4096

@@ -55,7 +55,7 @@ def _untold(message: str) -> Feedback:
 
 
 def _finding(row: dict[str, object]) -> Feedback:
-    rule = str(row["code"] or "E999")
+    rule = "E999" if row["code"] in (None, "invalid-syntax") else str(row["code"])
     severity: Severity = "error" if rule.startswith(_FAILS) else "warning"
     place = row["location"]
     assert isinstance(place, dict)
