@@ -38,6 +38,14 @@ class Problem(NamedTuple):
     task: Task
 
 
+def does_nothing(entry: str) -> str:
+    """entry: a function's name, or LeetCode's `Solution().method`."""
+    owner, _, method = entry.partition("().")
+    if method:
+        return f"class {owner}:\n    def {method}(self, *args, **kwargs):\n        return None\n"
+    return f"def {entry}(*args, **kwargs):\n    return None\n"
+
+
 def problems(path: Path, field: str) -> Iterator[Problem]:
     """Every Python problem of a file that has such a program."""
     with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
@@ -50,7 +58,7 @@ def problems(path: Path, field: str) -> Iterator[Problem]:
             if field == "empty":
                 program = ""
             elif field == "none":
-                program = f"def {entry}(*args, **kwargs):\n    return None\n"
+                program = does_nothing(entry)
             elif human_eval:
                 program = row["prompt"] + row[field]
             else:

@@ -15,6 +15,7 @@ import builtins
 import operator
 
 MISSING = object()
+TYPES = (bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, range, object, type(None))
 NUMERIC = "add sub mul matmul truediv floordiv mod pow and_ or_ xor lshift rshift divmod lt le gt ge".split()
 DECIDING = ("eq", "ne", "lt", "le", "gt", "ge", "contains", "bool", "isinstance")
 
@@ -50,7 +51,10 @@ class Peer:
     # ---- values
 
     def keep(self, value):
-        """The number of an object without a plain form: even for ours, odd for the other side's."""
+        """The number of an object without a plain form: even for ours, odd for the other side's, negative for types
+        that both have."""
+        if isinstance(value, type) and value in TYPES:
+            return -2 * TYPES.index(value) - 2
         if isinstance(value, Remote):
             return object.__getattribute__(value, "_number") * 2 + 1
         if isinstance(value, type) and value in self.classes.values():
@@ -62,6 +66,8 @@ class Peer:
 
     def revive(self, value):
         if isinstance(value, Opaque):
+            if value.ref < 0:
+                return TYPES[-value.ref // 2 - 1]
             if value.ref % 2:
                 return self.objects[value.ref // 2]
             number = value.ref // 2

@@ -65,7 +65,11 @@ def run_tests(sandbox: Sandbox, candidate: Candidate, suite: Suite, limits: Limi
                 lost = reply
                 if reply.status in LOST or reply.said is None:
                     break
-            tester.send(reply.said)
+            try:
+                tester.send(reply.said)
+            except (BrokenPipeError, WireError) as error:
+                lost = Reply("protocol", message=f"the answer cannot be passed on ({type(error).__name__})")
+                break
     return _all_cases(results, suite, lost, candidate), claimed
 
 

@@ -135,7 +135,11 @@ class Encoder:
         elif self.keep is None:
             raise WireError(f"a {type(value).__name__} has no plain form")
         else:
-            self.opaque(self.keep(value), type(value).__name__[:80], _shown(value))
+            ref = self.keep(value)
+            if ref % 2:  # the other side's, which knows it: showing it would mean asking there
+                self.opaque(ref, "", "")
+            else:
+                self.opaque(ref, type(value).__name__[:80], _shown(value))
 
     def opaque(self, ref: int, kind: str, shown: str) -> None:
         self.put(b"o%x;" % ref)
@@ -293,7 +297,10 @@ def _number(kind: str, text: str) -> "Any":
     if kind == "Fraction" and "e" not in text.lower():  # an exponent is never written, and could mean any size
         from fractions import Fraction
 
-        return Fraction(text)
+        fraction = Fraction(text)
+        if str(fraction) != text:  # as it is never written: sent on, it would be longer, or too long
+            raise WireError("a fraction in another form")
+        return fraction
     if _WRITTEN.get(kind) == "datetime":
         import datetime
 

@@ -175,3 +175,32 @@ def test_a_pass_on_the_programs_own_word_says_so(sandbox: Sandbox, code: str, te
 def test_a_pass_on_values_is_of_full_trust(sandbox: Sandbox) -> None:
     verdict = judged(sandbox, "def f(n):\n    return [n]", "for n in range(3):\n    assert f(n) == [n]")
     assert (verdict.verdict, verdict.trust) == ("pass", "full")
+
+
+KINDS = """
+def keep(values, kind):
+    return [value for value in values if isinstance(value, kind)]
+def kind_of(x):
+    return type(x)
+"""
+BOX = """
+class Box:
+    shown = 0
+    def __repr__(self):
+        Box.shown += 1
+        return "box"
+    def put(self, n):
+        return n
+def count():
+    return Box.shown
+"""
+
+
+def test_types_that_both_sides_have_travel_as_themselves(sandbox: Sandbox) -> None:
+    tests = "for kind, kept in ((int, [1]), (str, ['a'])):\n    assert keep([1, 'a', 2.0], kind) == kept\nassert kind_of(1) is int"
+    assert judged(sandbox, KINDS, tests).verdict == "pass"
+
+
+def test_an_object_is_not_asked_to_show_itself_when_it_is_passed_back(sandbox: Sandbox) -> None:
+    tests = "def test_box():\n    box = Box()\n    for n in range(20):\n        assert box.put(n) == n\n    assert count() < 3"
+    assert judged(sandbox, BOX, tests).verdict == "pass"
