@@ -41,6 +41,8 @@ class SolveView:
         self._drawing_since = 0.0
         self._last_code = ""
         self._codes: dict[str, str] = {}
+        self._checked: list[tuple[str, Feedback]] = []
+        """What was found in the latest attempt, with its id."""
         self._asked: set[str] = set()
         """Attempts whose findings stood in a question."""
         self.answers: queue.SimpleQueue[Approval] = queue.SimpleQueue()
@@ -75,7 +77,9 @@ class SolveView:
 
     def _on_redacted(self, data: dict[str, Any]) -> None:
         kinds = ", ".join(dict.fromkeys(data["kinds"]))
-        self._line(f"  the task holds secrets ({kinds}): they are kept out of memory and logs", "bold yellow")
+        self._line(
+            f"  the task holds secrets ({kinds}): they are kept out of memory and logs", "bold yellow", warns=True
+        )
 
     def _on_retrieved(self, data: dict[str, Any]) -> None:
         titles = ", ".join(f"{hit['title'] or hit['episode_id'][:8]} ({hit['score']:.2f})" for hit in data["episodes"])
@@ -108,8 +112,9 @@ class SolveView:
     def _on_checked(self, data: dict[str, Any]) -> None:
         findings = [Feedback.model_validate(item) for item in data["findings"]]
         new = [found for found in findings if found.action != "ask" or data["attempt_id"] not in self._asked]
-        for finding in new[:MAX_FINDINGS]:
-            self._finding(data["attempt_id"], finding)
+        self._checked = [(data["attempt_id"], finding) for finding in new[:MAX_FINDINGS]]
+        for attempt_id, finding in self._checked:
+            self._finding(attempt_id, finding)
 
     def _on_verdict(self, data: dict[str, Any]) -> None:
         verdict = data["verdict"]
@@ -129,10 +134,15 @@ class SolveView:
         self._line(f"  diagnosis of {data['attempt_id']}: {data['cause']} {data['fix']}", "yellow")
 
     def _on_engine_restarted(self, data: dict[str, Any]) -> None:
-        self._line(f"  {data['message']}", "bold yellow")
+        self._line(f"  {data['message']}", "bold yellow", warns=True)
 
     def _on_refused(self, data: dict[str, Any]) -> None:
-        self._line(f"  not run: {data['reason']}", "bold yellow")
+        if not self._console.is_terminal:  # there the findings have been said
+            for attempt_id, finding in self._checked:
+                self._finding(attempt_id, finding, warns=True)
+            if not self._checked:
+                self._line("  the static checks found nothing", warns=True)
+        self._line(f"  not run: {data['reason']}", "bold yellow", warns=True)
 
     def _on_approval_needed(self, data: dict[str, Any]) -> None:
         """Ask in this thread; the run waits in its own for the answer in `answers`."""
@@ -189,16 +199,18 @@ class SolveView:
             self._console.print(Syntax(text, "diff", background_color="default", padding=(0, 4)))
         self._last_code = code
 
-    def _finding(self, attempt_id: str, finding: Feedback) -> None:
+    def _finding(self, attempt_id: str, finding: Feedback, *, warns: bool = False) -> None:
         place = f" line {finding.line}" if finding.line else ""
         style = {"error": "red", "warning": "yellow"}.get(finding.severity, "dim")
         said = [part for part in (finding.rule, finding.action if finding.action != "allow" else "") if part]
         rule = f" [{', '.join(said)}]" if said else ""
-        self._line(f"  {attempt_id}  {finding.kind}{place}: {finding.message}{rule}", style)
+        self._line(f"  {attempt_id}  {finding.kind}{place}: {finding.message}{rule}", style, warns=warns)
 
-    def _line(self, text: str, style: str = "") -> None:
-        if self._console.is_terminal:
-            self._console.print(Text(printable(" ".join(text.split("\n")).rstrip()), style=style))
+    def _line(self, text: str, style: str = "", *, warns: bool = False) -> None:
+        """warns: said without a terminal, too."""
+        if self._console.is_terminal or warns:
+            line = Text(printable(" ".join(text.split("\n")).rstrip()), style=style)
+            self._console.print(line, soft_wrap=not self._console.is_terminal)
 
     def _refresh(self) -> None:
         if self._live is not None:

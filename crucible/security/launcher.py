@@ -274,14 +274,16 @@ def send_report(fd, report):
     os.close(fd)
 
 
-def accept(channel, guest):
-    """Start what the next order says. None at the end of the orders."""
+def accept(channel, guest, broken):
+    """Start what the next order says. broken: why none can be. None at the end of the orders."""
     message, fds, _, _ = socket.recv_fds(channel, 1 << 17, 5)
     if not message:
         return None
     for fd in fds:  # CPython 3.11's recv_fds drops its flags, MSG_CMSG_CLOEXEC too; a copy would outlive its sandbox
         os.set_inheritable(fd, False)
     try:
+        if broken is not None:
+            raise broken
         return [Sandbox(json.loads(message), fds, guest)]
     except OSError as error:
         os.close(fds[3])
@@ -332,20 +334,24 @@ def main():
     channel = socket.socket(fileno=0)
     hello = json.loads(channel.recv(1 << 20))
     guest = bytes.fromhex(hello["guest"])
-    confine.libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    if hello["mounts"]:
-        confine.private_mounts()
-    if hello["stage"] is not None:
-        confine.stage(*hello["stage"])
-    if hello["uid"] is not None:
-        confine.drop(hello["uid"])
+    broken = None
+    try:
+        confine.libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        if hello["mounts"]:
+            confine.private_mounts()
+        if hello["stage"] is not None:
+            confine.stage(*hello["stage"])
+        if hello["uid"] is not None:
+            confine.drop(hello["uid"])
+    except OSError as error:
+        broken = error
     gc.freeze()  # what is copied with a fork is not looked through for garbage
     poll.register(channel.fileno(), select.POLLIN)
     wait = 60.0
     while True:
         for fd, _ in poll.poll(wait * 1000):
             if fd == channel.fileno():
-                started = accept(channel, guest)
+                started = accept(channel, guest, broken)
                 if started is None:
                     return
                 for sandbox in started:

@@ -112,7 +112,9 @@ def test_out_is_written_and_stdout_stays_empty(crucible: Crucible) -> None:
 def test_unsolved_is_exit_code_1_and_refused_is_3(crucible: Crucible) -> None:
     wrong = TASK.replace("4", "5")
     assert crucible("solve", wrong, "--approve", "auto", "--cycles", "1").returncode == 1
-    assert crucible("solve", TASK).returncode == 3
+    refused = crucible("solve", TASK)
+    assert refused.returncode == 3
+    assert "not run: there is no terminal to ask at" in refused.stderr and "static checks" in refused.stderr
     assert json.loads(crucible("solve", TASK, "--approve", "never", "--json").stdout)["status"] == "refused"
 
 

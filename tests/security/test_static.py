@@ -236,11 +236,13 @@ def test_what_no_parser_should_see_is_refused_before_any() -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["9**9**9**9**9", "'a'*9**9**9", "1<<(1<<(1<<62))", "[[0]*10**9]*10**9", "-(10**10**10)//7%3"]
+    "code",
+    ["9**9**9**9**9", "'a'*9**9**9", "1<<(1<<(1<<62))", "[[0]*10**9]*10**9", "-(10**10**10)//7%3", "'x'.ljust(9**999)"],
 )
 def test_sizes_are_measured_and_never_made(code: str) -> None:
     began = time.process_time()
     assert list(huge(list(ast.walk(parse(code)))))
+    assert "CR601" in {found.rule for found in validate(f"x = {code}")}
     assert time.process_time() - began < 1
 
 

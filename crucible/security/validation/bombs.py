@@ -15,6 +15,8 @@ MAX_SEQUENCE = 256 << 20
 EXACT = 512
 """Bytes up to which an integer is worked out; beyond, only its size is."""
 ENDLESS = float("inf")
+COUNTED = 1 << 64
+"""Bytes beyond which nobody wants to know how many."""
 
 _ARITHMETIC: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: operator.add,
@@ -52,7 +54,7 @@ def huge(nodes: Sequence[ast.AST]) -> Iterator[tuple[ast.expr, float]]:
         if size is None or not isinstance(node, ast.expr):
             continue
         if size.bytes > (MAX_NUMBER if size.integer else MAX_SEQUENCE):
-            yield node, size.bytes
+            yield node, size.bytes if size.bytes < COUNTED else ENDLESS
         else:
             sizes[node] = size
 
