@@ -11,7 +11,15 @@ import struct
 import time
 
 PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 22, 24, 38, 2
-CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE, MS_NOSUID, MS_NODEV = 0x00020000, 0x1000, 0x4000, 0x40000, 0x2, 0x4
+CLONE_NEWNET, CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE, MS_NOSUID, MS_NODEV = (
+    0x40000000,
+    0x00020000,
+    0x1000,
+    0x4000,
+    0x40000,
+    0x2,
+    0x4,
+)
 MNT_DETACH = 2
 LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT, LANDLOCK_VERSION, LANDLOCK_PATH = 444, 445, 446, 1, 1
 NEEDED_ABI = 6
@@ -36,6 +44,11 @@ def private_mounts():
     """From now on this process's mounts are its own. Needs root."""
     check(libc.unshare(CLONE_NEWNS), "a mount namespace")
     check(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "private mounts")
+
+
+def empty_network():
+    """From now on this process and what it starts have a network of their own, with nothing in it. Needs root."""
+    check(libc.unshare(CLONE_NEWNET), "a network namespace")
 
 
 def mount_memory(place, options):

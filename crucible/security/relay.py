@@ -27,7 +27,7 @@ def runtime(*names: str) -> bytes:
     """The sources of a sandbox's side of a test, compiled for the interpreter there, which is ours."""
     package = files("crucible.security")
     source = "\n".join(package.joinpath(name).read_text() for name in names)
-    return marshal.dumps(compile(source, names[-1], "exec"))
+    return marshal.dumps(compile(source, names[-1], "exec", dont_inherit=True))
 
 
 def load(candidate: Candidate) -> Reply:

@@ -54,10 +54,24 @@ class Start(NamedTuple):
 class Launcher:
     """The process that starts sandboxes, itself started with the first. Threads may share it."""
 
-    def __init__(self, *, stage: tuple[str, str] | None = None, mounts: bool = False, uid: int | None = None) -> None:
-        """stage: a folder, and where to show it to every user. mounts: whether it needs mounts of its own. uid: the user
-        it becomes; sandboxes of another user's need a launcher that stays root."""
-        self._hello = {"guest": _guest().hex(), "stage": stage, "mounts": mounts or stage is not None, "uid": uid}
+    def __init__(
+        self,
+        *,
+        stage: tuple[str, str] | None = None,
+        mounts: bool = False,
+        network: bool = False,
+        uid: int | None = None,
+    ) -> None:
+        """stage: a folder, and where to show it to every user. mounts: whether it needs mounts of its own. network:
+        whether its sandboxes are to share one empty network. uid: the user it becomes; sandboxes of another user's need a
+        launcher that stays root."""
+        self._hello = {
+            "guest": _guest().hex(),
+            "stage": stage,
+            "mounts": mounts or stage is not None,
+            "network": network,
+            "uid": uid,
+        }
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
@@ -257,4 +271,4 @@ class Session:
 def _guest() -> bytes:
     package = files("crucible.security")
     source = "\n".join(package.joinpath(name).read_text() for name in ("wire.py", "guest.py"))
-    return marshal.dumps(compile(source, "guest", "exec"))
+    return marshal.dumps(compile(source, "guest", "exec", dont_inherit=True))  # nor does what it compiles, then
