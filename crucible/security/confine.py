@@ -11,15 +11,8 @@ import struct
 import time
 
 PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 22, 24, 38, 2
-CLONE_NEWNET, CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE, MS_NOSUID, MS_NODEV = (
-    0x40000000,
-    0x00020000,
-    0x1000,
-    0x4000,
-    0x40000,
-    0x2,
-    0x4,
-)
+CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWNET = 0x00020000, 0x02000000, 0x04000000, 0x40000000
+MS_BIND, MS_REC, MS_PRIVATE, MS_NOSUID, MS_NODEV = 0x1000, 0x4000, 0x40000, 0x2, 0x4
 MNT_DETACH = 2
 LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT, LANDLOCK_VERSION, LANDLOCK_PATH = 444, 445, 446, 1, 1
 NEEDED_ABI = 6
@@ -46,9 +39,9 @@ def private_mounts():
     check(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "private mounts")
 
 
-def empty_network():
-    """From now on this process and what it starts have a network of their own, with nothing in it. Needs root."""
-    check(libc.unshare(CLONE_NEWNET), "a network namespace")
+def empty_world():
+    """From now on this process and what it starts have an empty network of their own, and a host name. Needs root."""
+    check(libc.unshare(CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWCGROUP), "namespaces")
 
 
 def mount_memory(place, options):

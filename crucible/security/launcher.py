@@ -337,8 +337,8 @@ def main():
     broken = None
     try:
         confine.libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        if hello["network"]:
-            confine.empty_network()
+        if hello["world"]:
+            confine.empty_world()
         if hello["mounts"]:
             confine.private_mounts()
         if hello["stage"] is not None:

@@ -114,7 +114,7 @@ class BubblewrapSandbox(_Tier):
     def _launching(self) -> dict[str, Any]:
         if self.profile == "project":  # only root may make control groups
             return {}
-        return {"uid": self._uid, "network": self._shares_network}
+        return {"uid": self._uid, "world": self._shares_world}
 
     def _start(self, limits: Limits) -> Start:
         argv = self._argv(limits.disk_mib << 20)
@@ -124,18 +124,20 @@ class BubblewrapSandbox(_Tier):
 
     def _argv(self, scratch_bytes: int) -> list[str]:
         sized = ["--size", str(scratch_bytes), "--tmpfs"]
-        argv = [*self._system, "--dev", "/dev"]
-        if self.profile == "project":  # where semaphores and shared memory of several processes lie
-            argv += [*sized, "/dev/shm"]  # noqa: S108
+        argv = [*self._system]
+        if self.profile == "project":  # terminals, and where semaphores and shared memory of several processes lie
+            argv += ["--dev", "/dev", *sized, "/dev/shm"]  # noqa: S108
+        else:
+            argv += ["--tmpfs", "/dev", *(word for path in _DEVICES for word in ("--dev-bind", path, path))]
         argv += ["--remount-ro", "/dev", *sized, SCRATCH, "--chdir", SCRATCH, "--remount-ro", "/", "--seccomp", "5"]
         for name, value in _ENVIRONMENT.items():
             argv += ["--setenv", name, value]
         return [*argv, "--", *self._interpreter]
 
     @property
-    def _shares_network(self) -> bool:
-        """Whether functions, which can make no socket, share one empty network: making one each costs a millisecond or
-        two, and as much again for its end."""
+    def _shares_world(self) -> bool:
+        """Whether functions, which can make no socket, share one empty network and host name: each its own costs
+        milliseconds, at its end too."""
         return self.profile == "function" and self._uid is not None
 
     @cached_property
@@ -144,8 +146,8 @@ class BubblewrapSandbox(_Tier):
         assert self._bwrap is not None
         argv = [
             self._bwrap,
-            *(f"--unshare-{name}" for name in ("user", "ipc", "pid", "uts", "cgroup")),
-            *(() if self._shares_network else ("--unshare-net",)),
+            *(f"--unshare-{name}" for name in ("user", "ipc", "pid")),
+            *(() if self._shares_world else ("--unshare-net", "--unshare-uts", "--unshare-cgroup")),
             "--disable-userns",
             "--die-with-parent",
             "--new-session",

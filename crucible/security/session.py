@@ -59,17 +59,17 @@ class Launcher:
         *,
         stage: tuple[str, str] | None = None,
         mounts: bool = False,
-        network: bool = False,
+        world: bool = False,
         uid: int | None = None,
     ) -> None:
-        """stage: a folder, and where to show it to every user. mounts: whether it needs mounts of its own. network:
-        whether its sandboxes are to share one empty network. uid: the user it becomes; sandboxes of another user's need a
+        """stage: a folder, and where to show it to every user. mounts: whether it needs mounts of its own. world: whether
+        its sandboxes share one empty network and host name. uid: the user it becomes; sandboxes of another user's need a
         launcher that stays root."""
         self._hello = {
             "guest": _guest().hex(),
             "stage": stage,
             "mounts": mounts or stage is not None,
-            "network": network,
+            "world": world,
             "uid": uid,
         }
         self._lock = threading.Lock()
