@@ -29,9 +29,8 @@ def _operators():
     compared = "eq ne lt le gt ge".split()
     unary = "neg pos invert index contains getitem setitem delitem".split()
     found = {name: getattr(operator, name) for name in binary + compared + unary}
-    for (
-        name
-    ) in "len iter next reversed bool str repr hash int float complex abs round format isinstance divmod".split():
+    functions = "len iter next reversed bool str repr hash int float complex abs round format isinstance divmod".split()
+    for name in functions:
         found[name] = getattr(builtins, name)
     found["enter"], found["exit"] = lambda manager: type(manager).__enter__(manager), _exit
     return found

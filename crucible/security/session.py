@@ -132,7 +132,7 @@ class Session:
         self._profile = profile
         self._report: dict[str, Any] | None = None
         self._buffer = bytearray()
-        self._tight = self._ended = False
+        self._tight = self._begun = self._ended = False
         null = os.open(os.devnull, os.O_RDONLY)
         to_guest, self._send = os.pipe()
         self._receive, from_guest = os.pipe()
@@ -261,8 +261,8 @@ class Session:
             except BlockingIOError:
                 return
             self._ended = not part
-            if part and not self._tight:
-                self._tight = part[:1] == wire.TIGHT
+            if part and not self._begun:
+                self._begun, self._tight = True, part[:1] == wire.TIGHT
                 part = part[1:]
             self._buffer += part
 

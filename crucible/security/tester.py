@@ -166,7 +166,8 @@ def together(pipe, code, statements):
             try:
                 __import__(name)
             except ImportError:
-                sys.modules[name] = module
+                if name.partition(".")[0] not in LIBRARIES:
+                    sys.modules[name] = module
         pipe.write({"value": True})
     except BaseException as error:
         pipe.write(failure(error))

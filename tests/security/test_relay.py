@@ -204,3 +204,21 @@ def test_types_that_both_sides_have_travel_as_themselves(sandbox: Sandbox) -> No
 def test_an_object_is_not_asked_to_show_itself_when_it_is_passed_back(sandbox: Sandbox) -> None:
     tests = "def test_box():\n    box = Box()\n    for n in range(20):\n        assert box.put(n) == n\n    assert count() < 3"
     assert judged(sandbox, BOX, tests).verdict == "pass"
+
+
+SUPPLIES_PYTEST = """
+class approx:
+    def __init__(self, value):
+        self.value = value
+    def __eq__(self, other):
+        return True
+def f(x):
+    return None
+"""
+
+
+def test_a_library_is_not_the_programs_to_supply_in_one_process_either(sandbox: Sandbox) -> None:
+    tests = "from unittest import mock\nimport pytest\ndef test_f():\n    assert f(1) == pytest.approx(2)"
+    verdict = judged(sandbox, SUPPLIES_PYTEST, tests)
+    assert verdict.trust == "low"
+    assert verdict.verdict == "fail" and "pytest is not in the sandbox" in verdict.reason
