@@ -4,7 +4,7 @@
 
 cold: a verdict over five cases, its sandbox started for it. warm: the same from a pool of sandboxes started ahead, with
 pauses in which the pool fills, as a model's thinking leaves them. rate: verdicts a second, as many threads as cores, no
-pauses. row: that many verdicts one after another; afterwards no process, descriptor, mount or scratch file may be left.
+pauses; bare and bwrap a second are what the machine reaches with an interpreter that does nothing. row: that many verdicts one after another; afterwards no process, descriptor, mount or scratch file may be left.
 Exits 1 where a bound is missed.
 """
 
@@ -120,8 +120,10 @@ def main() -> int:
     result["cold_over_bare"] = round(result["cold_ms"]["median"] / result["bare_ms"]["median"], 2)
     result["cold_over_bwrap"] = round(result["cold_ms"]["median"] / result["bwrap_ms"]["median"], 2)
     result["bare_per_s"] = rate(bare, max(200, repeat * 5))
+    result["bwrap_per_s"] = rate(plain_bwrap, max(200, repeat * 5))
     result["rate_per_s"] = rate(lambda: passes(cold), max(200, repeat * 5))
     result["rate_over_bare"] = round(result["rate_per_s"] / result["bare_per_s"], 2)
+    result["rate_over_bwrap"] = round(result["rate_per_s"] / result["bwrap_per_s"], 2)
     if arguments.row:
         before = census()
         result["row_per_s"] = rate(lambda: passes(cold), arguments.row)

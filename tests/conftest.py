@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,10 @@ DOUBLE = Task(
 RIGHT = "```python\ndef double(n):\n    return n + n\n```"
 WRONG = "```python\ndef double(n):\n    return n * 3\n```"
 """Passes double(0) only: a near miss."""
+
+
+# A shell without job control starts `make test &` with Ctrl-C ignored, and every child inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

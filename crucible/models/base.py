@@ -9,7 +9,7 @@ from typing import Protocol, Self, runtime_checkable
 from crucible.types import Completion, Message, ModelIdentity, Sampling
 
 OnDelta = Callable[[int, str], None]
-"""Called with (index of the sampling, new text) as text arrives, possibly from several threads."""
+"""Called with (index of the sampling, new text) as text arrives: one call at a time, from whichever thread."""
 
 
 @runtime_checkable

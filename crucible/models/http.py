@@ -6,6 +6,7 @@ Everything that goes wrong on the way is translated here, once, into Crucible's 
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import closing
@@ -75,9 +76,15 @@ class StreamClient:
         missing = [index for index in range(count) if index not in done]
         pool = ThreadPoolExecutor(min(self._streams, len(missing)) or 1, thread_name_prefix="crucible-draw")
 
+        telling = threading.Lock()  # one call of `on_delta` at a time, whichever stream it comes from
+
+        def tell(index: int, text: str) -> None:
+            if on_delta is not None:
+                with telling:
+                    on_delta(index, text)
+
         def draw(index: int) -> None:
-            tell = None if on_delta is None else partial(on_delta, index)
-            done[index] = self.draw(make(index), stop, tell)
+            done[index] = self.draw(make(index), stop, on_delta and partial(tell, index))
 
         try:
             futures = [pool.submit(draw, index) for index in missing]
