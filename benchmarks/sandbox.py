@@ -4,8 +4,9 @@
 
 cold: a verdict over five cases, its sandbox started for it. warm: the same from a pool of sandboxes started ahead, with
 pauses in which the pool fills, as a model's thinking leaves them. rate: verdicts a second, as many threads as cores, no
-pauses; bare and bwrap a second are what the machine reaches with an interpreter that does nothing. row: that many verdicts one after another; afterwards no process, descriptor, mount or scratch file may be left.
-Exits 1 where a bound is missed.
+pauses; bare and bwrap a second are what the machine reaches with an interpreter that does nothing. row: that many
+verdicts one after another; afterwards no process, descriptor, mount or scratch file may be left. Exits 1 where a bound is
+missed.
 """
 
 from __future__ import annotations
