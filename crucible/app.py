@@ -8,9 +8,10 @@ Parts are made on first use: a `Crucible` that only searches memory never loads 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from crucible.errors import InputError, SandboxUnavailableError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from crucible.logs import RunLog
     from crucible.memory.base import EpisodeStore
     from crucible.models.base import Model
-    from crucible.nodes.base import Context
+    from crucible.nodes.base import BaseNode, Context
     from crucible.nodes.recipe import Recipe
     from crucible.nodes.registry import NodeSpec
     from crucible.orchestrator.checkpoints import RunStore
@@ -45,6 +46,7 @@ class _Given:
     judge: Judge | None
     approver: Approver | None
     recipe: Recipe | None
+    nodes: Mapping[str, type[BaseNode]]
 
 
 class Crucible:
@@ -60,11 +62,13 @@ class Crucible:
         settings: Settings | None = None,
         approver: Approver | None = None,
         recipe: Recipe | None = None,
+        nodes: Mapping[str, type[BaseNode]] | None = None,
     ) -> None:
+        """nodes: by name, what takes the place of installed ones."""
         from crucible.config import load_settings
 
         self.settings = settings or load_settings()
-        self._given = _Given(model, memory, sandbox, judge, approver, recipe)
+        self._given = _Given(model, memory, sandbox, judge, approver, recipe, nodes or {})
 
     @classmethod
     def from_settings(
@@ -87,6 +91,27 @@ class Crucible:
             raise InputError("give either settings or overrides, not both")
         return cls(settings=settings or load_settings(overrides=overrides or None))
 
+    def variant(
+        self,
+        *,
+        home: Path,
+        memory: EpisodeStore | None = None,
+        nodes: Mapping[str, type[BaseNode]] | None = None,
+        **overrides: Mapping[str, Any],
+    ) -> Crucible:
+        """Another Crucible over the same model, sandbox and judge, with a home and, in `overrides`, settings of its own.
+        Close it before this one."""
+        return Crucible(
+            model=self.model,
+            memory=memory,
+            sandbox=self._given.sandbox or (None if self._given.judge else self.sandbox),
+            judge=self.judge,
+            settings=self.settings.changed(overrides, home=home),
+            approver=self._given.approver,
+            recipe=self._given.recipe,
+            nodes=nodes,
+        )
+
     # ------------------------------------------------------------- what it does
 
     def solve(
@@ -96,13 +121,17 @@ class Crucible:
         hidden: HiddenTests | None = None,
         seed: int | None = None,
         watch: Callable[[Event], None] | None = None,
+        run_id: str | None = None,
     ) -> Episode:
         """Work `task` until its tests pass or the budget is spent; returns the episode, solved or not.
 
-        hidden: cases that only score the finished run. watch: called with every Event.
+        hidden: cases that only score the finished run. watch: called with every Event. run_id: an id of your own, under
+        which the run goes on where it stopped if it was begun before.
         Raises InputError for a task that cannot be worked, RateLimitedError, CancelledError, and the errors of the parts.
         """
-        run = self._start(task, hidden, seed)
+        if run_id is not None and self.runs.has(run_id):
+            return self.resume(run_id, watch=watch)
+        run = self._start(task, hidden, seed, run_id)
         with self.log.following(run.run_id):
             return run.finish(watch)
 
@@ -121,7 +150,7 @@ class Crucible:
             context = self._context(run_id, self.runs.request(run_id).task)
             return Run.resume(run_id, self.nodes, context, self.runs, listen=self.log.event).finish(watch)
 
-    def _start(self, task: Task, hidden: HiddenTests | None, seed: int | None) -> Run:
+    def _start(self, task: Task, hidden: HiddenTests | None, seed: int | None, run_id: str | None = None) -> Run:
         from crucible.orchestrator.checkpoints import RunRequest
         from crucible.orchestrator.run import Run, new_run_id
 
@@ -136,7 +165,7 @@ class Crucible:
             strategy=self.settings.cycles.strategy,
             hidden=hidden or HiddenTests(),
         )
-        run_id = new_run_id()
+        run_id = run_id or new_run_id()
         with self.log.following(run_id):
             context = self._context(run_id, task)
             run = Run.start(request, self.nodes, context, self.runs, run_id=run_id, listen=self.log.event)
@@ -182,7 +211,8 @@ class Crucible:
     def nodes(self) -> dict[str, NodeSpec]:
         from crucible.nodes.registry import load_nodes
 
-        return load_nodes(tuple(self.settings.tools.disabled_nodes))
+        specs = load_nodes(tuple(self.settings.tools.disabled_nodes))
+        return specs | {name: specs[name]._replace(node=node) for name, node in self._given.nodes.items()}
 
     @cached_property
     def model(self) -> Model:
@@ -257,6 +287,7 @@ class Crucible:
             cycles=settings.cycles,
             tools=settings.tools,
             memory_settings=settings.memory,
+            reward_settings=settings.rewards,
             config_hash=settings.hash(),
         )
 

@@ -41,7 +41,7 @@ FIELDS = {
     "engine-restarted": "message",
     "refused": "reason",
     "run-finished": "episode.status episode.stop episode.cycles episode.tokens episode.wall_s episode.episode_id "
-    "episode.approval",
+    "episode.approval episode.rewards",
 }
 """What is logged of each kind of event. Of others, a plugin's say, only that they happened."""
 _WARNINGS = ("engine-restarted", "refused")

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from crucible import __version__
-from crucible.cli import audit, config, doctor, memory, models, nodes, runs, sandbox, session, solve
+from crucible.cli import audit, bench, config, doctor, memory, models, nodes, problems, runs, sandbox, session, solve
 from crucible.errors import CrucibleError
 
 # Typer keeps its own copy of click's exceptions and names only some of them: BadParameter → UsageError → ClickException.
@@ -42,10 +42,12 @@ app.command("solve")(solve.solve)
 app.command("resume")(solve.resume)
 app.add_typer(runs.app, name="runs")
 app.add_typer(memory.app, name="memory")
+app.add_typer(problems.app, name="problems")
 app.add_typer(models.app, name="models")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(nodes.app, name="nodes")
 app.command("graph")(nodes.graph)
+app.add_typer(bench.app, name="bench")
 app.add_typer(audit.app, name="audit")
 app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")

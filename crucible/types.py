@@ -44,6 +44,13 @@ class Example(Frozen):
     output: Any
 
 
+class Rule(Frozen):
+    """A constraint that can be checked on the program's text; `what` as security/constraints.py reads it."""
+
+    kind: Literal["require", "forbid"]
+    what: str = Field(min_length=1, max_length=500)
+
+
 class Task(Frozen):
     """What the user wants. `tests` and `examples` are visible to the loop.
 
@@ -65,6 +72,10 @@ class Task(Frozen):
     limits: Limits = Limits()
     max_tokens: int | None = Field(None, ge=1)
     constraints: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    """Constraints that the judge checks: a program that breaks one does not pass."""
+    preamble: str = ""
+    """Source that is run before every program for this task, in the same module: imports that its author takes as given."""
     difficulty: str = ""
     source: str = ""
 
@@ -75,9 +86,19 @@ class Task(Frozen):
 
 
 class HiddenTests(Frozen):
-    """Cases that score a run after it has ended; no node ever sees them."""
+    """What scores a run after it has ended; no node ever sees it. `limits`: where it needs others than the task's."""
 
     examples: tuple[Example, ...] = ()
+    tests: str = ""
+    limits: Limits | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.examples or self.tests.strip())
+
+    def task(self, task: Task) -> Task:
+        """`task` with these tests in the place of the visible ones."""
+        changes = {"tests": self.tests, "examples": self.examples, "limits": self.limits or task.limits}
+        return task.model_copy(update=changes)
 
 
 # ---------------------------------------------------------------- talking to a model
@@ -167,7 +188,7 @@ class Feedback(Frozen):
     """What the policy says: nothing; the program runs only with a yes that covers this; it never runs."""
 
 
-CaseStatus = Literal["pass", "wrong", "error", "timeout", "memory", "killed", "protocol", "skipped"]
+CaseStatus = Literal["pass", "wrong", "error", "timeout", "memory", "killed", "protocol", "constraint", "skipped"]
 
 
 class CaseResult(Frozen):

@@ -6,10 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from crucible.errors import InputError, StoreError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,42 +45,6 @@ def fail(message: str, code: int, *, as_json: bool) -> None:
     if as_json:
         print_json({"status": "error", "error": printable(message), "exit_code": code})
     sys.stderr.write(f"error: {printable(message)}\n" if code != 130 else f"{message}\n")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """All of `text` or the old file, never half of it. Raises InputError for a bad place, StoreError for no space."""
-    import os
-    import tempfile
-
-    if path.is_dir():
-        raise InputError(f"--out {path} is a folder; name a file")
-    if not path.parent.is_dir():
-        raise InputError(f"--out {path}: there is no folder {path.parent}")
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
-        temporary.replace(path)
-        temporary = None
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}; the solution is kept in memory's episode") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    import os
-
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def progress_bar(title: str) -> tuple[Callable[[int, int, str], None], Callable[[], None]]:

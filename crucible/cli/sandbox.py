@@ -102,8 +102,9 @@ def judge(
     found = read_task(task)
     source = _source(code)
     ready = prepare(found.task)
-    if found.hidden.examples:
-        ready = ready.model_copy(update={"examples": ready.examples + found.hidden.examples})
+    if found.hidden:
+        tests = "\n".join(text for text in (ready.tests, found.hidden.tests) if text.strip())
+        ready = ready.model_copy(update={"examples": ready.examples + found.hidden.examples, "tests": tests})
     verdict = SandboxJudge(select_sandbox()).judge(source, ready)
     if as_json:
         print_json(verdict.model_dump(mode="json"))

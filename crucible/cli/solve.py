@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crucible.errors import InputError
+from crucible.errors import InputError, StoreError
 
 if TYPE_CHECKING:
     from crucible.app import Crucible
@@ -83,7 +83,7 @@ def solve(
         "tools": {"memory": None if memory else False},
     }
     found = read_task(task, tests, language)
-    settings = load_settings(config_file=config, overrides=_without_none(given))
+    settings = load_settings(config_file=config, overrides=without_none(given))
     ready = prepare(found.task)
     _check_out(out)
     for note in found.notes:
@@ -112,12 +112,12 @@ def resume(
     """
     from crucible.config import load_settings
 
-    settings = load_settings(config_file=config, overrides=_without_none({"cycles": {"approve": approve}}))
+    settings = load_settings(config_file=config, overrides=without_none({"cycles": {"approve": approve}}))
     _check_out(out)
     return _work(settings, lambda app, watch: app.resume(run, watch=watch), out=out, as_json=as_json)
 
 
-def _without_none(sections: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def without_none(sections: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     kept = {name: {key: value for key, value in keys.items() if value is not None} for name, keys in sections.items()}
     return {name: keys for name, keys in kept.items() if keys}
 
@@ -158,10 +158,14 @@ def _work(
 
 def report(episode: Episode, *, out: Path | None, as_json: bool) -> int:
     """Write the result where it belongs and return the exit code."""
-    from crucible.cli.output import print_json, stdout, write_atomically
+    from crucible.cli.output import print_json, stdout
+    from crucible.files import write_atomically
 
     if out is not None and episode.code:
-        write_atomically(out, episode.code)
+        try:
+            write_atomically(out, episode.code)
+        except StoreError as error:
+            raise StoreError(f"{error}; the solution is kept in memory's episode") from error
     if as_json:
         print_json(summary(episode))
     elif out is None and episode.code:

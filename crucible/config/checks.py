@@ -72,7 +72,7 @@ def nearest(place: Place) -> str | None:
     near = difflib.get_close_matches(key, SECTIONS.get(section[0], ()) if section else SECTIONS, n=1)
     if near:
         return ".".join([*section, near[0]])
-    leaves = {dotted.partition(".")[2]: dotted for dotted in KEYS}
+    leaves = {dotted.partition(".")[2]: dotted for dotted in reversed(KEYS)}  # of two alike, the earlier section's
     elsewhere = difflib.get_close_matches(key, leaves, n=1, cutoff=0.75)
     return leaves[elsewhere[0]] if elsewhere else None
 

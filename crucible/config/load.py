@@ -32,7 +32,7 @@ USERS_OWN: dict[tuple[str, str], object] = {
 """What ./crucible.yaml may not set, or not to this value: it comes with whatever was checked out, and must neither let
 code run, nor weaken what it runs in, nor send tasks elsewhere. Your own file, the environment, --config and options may."""
 
-DEFAULT_FILES = ("model.yaml", "cycles.yaml", "tools.yaml")
+DEFAULT_FILES = ("model.yaml", "cycles.yaml", "tools.yaml", "rewards.yaml")
 
 
 def load_settings(
@@ -74,6 +74,8 @@ def load_settings(
                     merged[section][key] = {**merged[section].get(key, {}), **value}
                 else:
                     merged[section][key] = value
+    together = Source(merged, lambda _: "settings", lambda _: "", strict=False)
+    _refuse(check(together))  # each source can be right, and what they make together not
     return Settings.model_validate({**merged, "paths": find_paths(), "origin": origin})
 
 

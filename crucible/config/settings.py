@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, model_validator
 
 from crucible.config.paths import Paths
 from crucible.config.policy import Action, Key
@@ -34,6 +35,7 @@ Url = Annotated[str, AfterValidator(_http)]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 Temperature = Annotated[float, Field(ge=0.0, le=2.0)]
 Schedule = Annotated[tuple[Temperature, ...], AfterValidator(_schedule)]
+Weight = Annotated[float, Field(ge=0, le=1_000_000)]
 
 
 class Section(Frozen):
@@ -174,6 +176,46 @@ class SandboxSettings(Section):
         return Limits(**self.model_dump(exclude={"tier"}))
 
 
+class RewardSettings(Section):
+    """What an attempt is worth: a weight for each component, and where they begin to fall. `crucible.rewards` computes it."""
+
+    tests: Weight
+    """Weight of the share of tests that pass."""
+    syntax: Weight
+    """Weight of being a program at all."""
+    lint: Weight
+    """Weight of having few findings of the linter."""
+    style: Weight
+    """Weight of simple functions and short lines."""
+    speed: Weight
+    """Weight of taking no more CPU seconds than the reference program."""
+    memory: Weight
+    """Weight of taking no more memory than the reference program."""
+    security: Weight
+    """Weight of having few findings of the security rules."""
+    length: Weight
+    """Weight of a short answer."""
+    all_tests_bonus: float = Field(ge=0, le=1)
+    """Share of `tests` that only passing all of them earns; 0 pays by the share that pass, 1 all or nothing."""
+    complexity_limit: int = Field(ge=1, le=1_000_000)
+    """McCabe count of the most complex function above which style falls."""
+    line_limit: int = Field(ge=1, le=1_000_000)
+    """Characters of the longest line above which style falls."""
+    length_limit: int = Field(ge=1, le=1 << 30)
+    """Tokens above which length falls, where there is no reference program."""
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """By component."""
+        return self.model_dump(exclude={"all_tests_bonus", "complexity_limit", "line_limit", "length_limit"})
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> Self:
+        if not any(self.weights.values()):
+            raise ValueError("at least one weight must be above 0")
+        return self
+
+
 class Sections(Frozen):
     """What a settings file may hold."""
 
@@ -182,6 +224,7 @@ class Sections(Frozen):
     tools: ToolsSettings
     memory: MemorySettings
     sandbox: SandboxSettings
+    rewards: RewardSettings
 
 
 class Explained(NamedTuple):
@@ -212,6 +255,15 @@ class Settings(Sections):
         included = self.model_dump(mode="json", include=set(Sections.model_fields), exclude=NOT_HASHED)
         text = json.dumps(included, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def changed(self, overrides: Mapping[str, Mapping[str, Any]], *, home: Path | None = None) -> Settings:
+        """These settings with others by section and key, and with another home. Raises ValueError as a settings file does."""
+        sections = {
+            name: type(section).model_validate({**dict(section), **overrides[name]})
+            for name, section in ((name, getattr(self, name)) for name in overrides)
+        }
+        paths = self.paths if home is None else Paths(home=home, cache=self.paths.cache)
+        return self.model_copy(update={**sections, "paths": paths})
 
     def explain(self) -> list[Explained]:
         """Every setting with its value and the source that set it, in the order of the sections; a mapping entry by entry."""

@@ -19,7 +19,7 @@ from crucible.nodes.recipe import Recipe
 from crucible.types import Feedback, State
 
 if TYPE_CHECKING:
-    from crucible.config import CyclesSettings, MemorySettings, ModelSettings, ToolsSettings
+    from crucible.config import CyclesSettings, MemorySettings, ModelSettings, RewardSettings, ToolsSettings
     from crucible.memory.base import EpisodeStore
     from crucible.models.base import Model
     from crucible.security.approval import Approver
@@ -47,6 +47,7 @@ class Context:
     cycles: CyclesSettings
     tools: ToolsSettings
     memory_settings: MemorySettings
+    reward_settings: RewardSettings
     config_hash: str
     emit: Callable[..., None] = _silent
     """emit(kind, **data): tell whoever watches the run; thread-safe."""

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 from crucible.nodes.base import BaseNode, Context, Update
 from crucible.nodes.extract import extract
-from crucible.nodes.policy import budget_left, temperatures
+from crucible.nodes.policy import batch, budget_left, temperatures
 from crucible.nodes.prompts import fence, render
 from crucible.nodes.recipe import INSIDE_FENCE
+from crucible.security.constraints import sentence
 from crucible.security.fingerprint import fingerprint
 from crucible.security.text import plain
 from crucible.types import Attempt, Completion, Hit, Message, Sampling, State, Task, Tokens
@@ -137,7 +138,7 @@ def _ask(task: Task) -> str:
         "solve",
         prompt=task.prompt.strip(),
         tests=visible_tests(task),
-        constraints=task.constraints,
+        constraints=(*task.constraints, *map(sentence, task.rules)),
         entry_point=task.entry_point,
     )
 
@@ -160,8 +161,8 @@ def _samplings(state: State, context: Context, cycle: int, key: str) -> list[Sam
         attempt.prompt_fingerprint == key and attempt.temperature == 0.0 for attempt in state.get("attempts", [])
     )
     schedule = [0.0] if greedy else settings.temperatures
-    share = budget_left(state, cycles) // samples
-    limit = max(1, min(task.max_tokens or settings.max_tokens, share))
+    samples, share = batch(state.get("attempts", []), budget_left(state, cycles), samples)
+    limit = min(task.max_tokens or settings.max_tokens, share)
     return [
         Sampling(
             max_tokens=limit,

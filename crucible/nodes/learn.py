@@ -6,6 +6,7 @@ import uuid
 
 from crucible.nodes.base import BaseNode, Context, Update
 from crucible.nodes.policy import best_attempt, why_stop
+from crucible.rewards import RewardInput, Rewards
 from crucible.types import Episode, State, Status, Tokens
 
 
@@ -44,7 +45,7 @@ def build_episode(state: State, context: Context, stop: str, spent_s: float) -> 
         prompts=state.get("prompts", {}),
         retrieved=tuple(hit.episode_id for hit in state.get("shots", [])),
         verdict=best.verdict if best else None,
-        rewards={"tests": best.verdict.fraction} if best and best.verdict else {},
+        rewards=Rewards(context.reward_settings).score(RewardInput.of(best)) if best and status != "refused" else {},
         approval=state.get("approval"),
         tokens=state.get("tokens", Tokens()),
         cycles=state.get("cycle", 0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
@@ -22,14 +23,38 @@ MIN_SAMPLE_TOKENS = 32
 
 
 def best_attempt(attempts: Sequence[Attempt]) -> Attempt | None:
-    """The attempt to show or to repair: most tests passed, then fewest errors, then the earliest."""
+    """The attempt to show or to repair: most tests passed, then the answers that most attempts agree on, then the program
+    written most often, then fewest errors, then the earliest."""
+    behaviours = Counter(map(behaviour, attempts))
+    programs = Counter(attempt.fingerprint for attempt in attempts)
 
-    def rank(attempt: Attempt) -> tuple[float, int, int]:
+    def rank(attempt: Attempt) -> tuple[float, int, int, int, int]:
         fraction = attempt.verdict.fraction if attempt.verdict else -1.0
         errors = sum(finding.severity == "error" for finding in attempt.findings)
-        return (attempt.solved + fraction, -errors, len(attempt.code) > 0)
+        agree = behaviours[behaviour(attempt)]
+        return (attempt.solved + fraction, agree, programs[attempt.fingerprint], -errors, len(attempt.code) > 0)
 
     return max(attempts, key=rank, default=None)
+
+
+def behaviour(attempt: Attempt) -> tuple[object, ...]:
+    """What an attempt did on the visible tests: equal for attempts whose every answer was the same. What did not run
+    agrees with nothing."""
+    if attempt.verdict is None or not attempt.verdict.cases:
+        return (attempt.id,)
+    return tuple((case.status, case.actual) for case in attempt.verdict.cases)
+
+
+def batch(attempts: Sequence[Attempt], left: int, samples: int) -> tuple[int, int]:
+    """(samples, tokens each) for a batch of at most `samples` over `left` tokens.
+
+    A batch that shares out too little cuts every answer short. As long as the task's answers have been (those that came to
+    an end, and half as much again) is what one sample must have.
+    """
+    whole = [attempt.completion_tokens for attempt in attempts if attempt.finish_reason == "stop"]
+    room = max(MIN_SAMPLE_TOKENS, max(whole, default=0) * 3 // 2)
+    count = max(1, min(samples, left // room))
+    return count, max(1, left // count)
 
 
 def budget_left(state: State, cycles: CyclesSettings) -> int:

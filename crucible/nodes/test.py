@@ -18,6 +18,7 @@ _KINDS: dict[str, FindingKind] = {
     "memory": FindingKind.MEMORY,
     "killed": FindingKind.RUNTIME,
     "protocol": FindingKind.SECURITY,
+    "constraint": FindingKind.CONSTRAINT,
 }
 
 

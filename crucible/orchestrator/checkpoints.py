@@ -121,6 +121,18 @@ class RunStore:
                 raise InputError(f"{what} with the id {run_id!r}; `crucible runs list` shows all runs")
         return found[0]
 
+    def has(self, run_id: str) -> bool:
+        """Whether a run was begun under exactly this id."""
+        with _translated(self.path):
+            return self._connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone() is not None
+
+    def forget(self, run_id: str) -> None:
+        """Remove a run and its checkpoints. Its episode stays in memory."""
+        with _translated(self.path), self._connection:
+            self._connection.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))
+        with _translated(self.path):
+            self.saver.delete_thread(run_id)
+
     def request(self, run_id: str) -> RunRequest:
         with _translated(self.path):
             (text,) = self._connection.execute("SELECT request FROM runs WHERE run_id = ?", (run_id,)).fetchone()

@@ -20,6 +20,7 @@ from crucible.nodes.policy import STRATEGIES
 from crucible.nodes.registry import NodeSpec
 from crucible.orchestrator.checkpoints import RunRequest, RunStore
 from crucible.orchestrator.graph import build
+from crucible.rewards import RewardInput, tests
 from crucible.types import Episode, Event, HiddenTests, State
 
 if TYPE_CHECKING:
@@ -173,11 +174,11 @@ def new_run_id() -> str:
 
 def _score(episode: Episode, hidden: HiddenTests, context: Context) -> Episode:
     """The episode with the verdict of the hidden cases, which no node has seen, added here and in memory."""
-    if not hidden.examples or episode.verdict is None:  # what was not let run before is not let run now
+    if not hidden or episode.verdict is None:  # what was not let run before is not let run now
         return episode
-    task = episode.task.model_copy(update={"tests": "", "examples": hidden.examples})
-    verdict = context.judge.judge(episode.code, task)
-    rewards = {**episode.rewards, "hidden_tests": verdict.fraction}
+    verdict = context.judge.judge(episode.code, hidden.task(episode.task))
+    proven = tests(RewardInput(code=episode.code, verdict=verdict), context.reward_settings)
+    rewards = {**episode.rewards, "hidden_tests": proven}
     episode = episode.model_copy(update={"hidden_verdict": verdict, "rewards": rewards})
     if context.memory is not None and context.tools.dataset_logging:
         context.memory.add(episode)

@@ -31,10 +31,10 @@ class Reply(NamedTuple):
 
 
 class Candidate:
-    """One sandbox with the program in it."""
+    """One sandbox with the program in it, and its task's preamble before it."""
 
-    def __init__(self, sandbox: Sandbox, code: str, limits: Limits) -> None:
-        self._code, self._limits = code, limits
+    def __init__(self, sandbox: Sandbox, code: str, limits: Limits, preamble: str = "") -> None:
+        self._code, self._limits, self._preamble = code, limits, preamble
         self._session = sandbox.open(limits)
         self._deadline = time.monotonic() + limits.wall_s + START_S
         self._lost: Reply | None = None
@@ -44,7 +44,7 @@ class Candidate:
         """Start the program as a server of its functions, or as one side of a test (mode "candidate")."""
         self._deadline = time.monotonic() + self._limits.wall_s + START_S
         try:
-            self._session.order(mode, self._limits, code=self._code, **details)
+            self._session.order(mode, self._limits, code=self._code, preamble=self._preamble, **details)
         except (BrokenPipeError, WireError) as error:
             return Reply("error", message=f"the program cannot be loaded: {error}")
         return self._answer()

@@ -75,9 +75,14 @@ def failure(error):
     return {"error": [cls.__name__ for cls in type(error).__mro__][:20], "message": message, "line": line}
 
 
+PREAMBLE = ""
+
+
 def load(code, name):
     module = type(sys)(name)
     sys.modules[name] = module
+    if PREAMBLE:
+        exec(compile(PREAMBLE, "preamble.py", "exec"), module.__dict__)
     exec(compile(code, "solution.py", "exec"), module.__dict__)
     return module
 
@@ -129,12 +134,14 @@ def serve(pipe, code):
 
 
 def main():
+    global PREAMBLE
     source, sink = 3, 4  # the launcher puts the pipes there
     posix.closerange(sink + 1, 16)
     pipe = Pipe(source, sink)
     order = pipe.read()
     tighten(order["limits"], order["filter"])
     posix.write(sink, TIGHT)
+    PREAMBLE = order.get("preamble", "")
     if order["mode"] == "run":
         posix.close(source)
         posix.close(sink)

@@ -14,13 +14,13 @@ from contextlib import ExitStack
 from typing import Any
 
 from crucible.errors import InputError, SandboxUnavailableError
-from crucible.security import relay
+from crucible.security import constraints, relay
 from crucible.security.base import Sandbox
 from crucible.security.candidate import LOST, Candidate, Reply
 from crucible.security.suite import MAX_SHOWN, Case, Suite, parse_suite
 from crucible.security.text import one_line
 from crucible.security.wire import Opaque, same
-from crucible.types import CaseResult, CaseStatus, Limits, Task, Verdict
+from crucible.types import CaseResult, CaseStatus, Task, Verdict
 
 UNASKED = "the program wrote to the judge's pipe unasked"
 
@@ -38,21 +38,23 @@ class SandboxJudge:
         began = time.monotonic()
         with Checker(self._sandbox, task) as checker:
             if suite.together:
-                verdict = self._together(code, suite, task.limits)
+                verdict = self._together(code, suite, task)
             elif suite.is_program:
-                verdict = self._by_output(code, suite, task.limits, checker)
+                verdict = self._by_output(code, suite, task, checker)
             else:
-                verdict = self._by_calls(code, suite, task.limits, checker)
+                verdict = self._by_calls(code, suite, task, checker)
+        if task.rules:
+            verdict = _with_rules(verdict, constraints.check(code, task.rules))
         return verdict.model_copy(update={"wall_s": time.monotonic() - began, "tier": self._sandbox.tier})
 
-    def _by_calls(self, code: str, suite: Suite, limits: Limits, checker: Checker) -> Verdict:
+    def _by_calls(self, code: str, suite: Suite, task: Task, checker: Checker) -> Verdict:
         claimed = False
-        with Candidate(self._sandbox, code, limits) as candidate:
+        with Candidate(self._sandbox, code, task.limits, task.preamble) as candidate:
             loaded = relay.load(candidate) if suite.statements else candidate.load()
             if loaded.status != "pass":
                 cases = [_failed(loaded, shown) for shown in _shown(suite) or ["import"]]
             elif suite.statements:
-                cases, claimed = relay.run_tests(self._sandbox, candidate, suite, limits)
+                cases, claimed = relay.run_tests(self._sandbox, candidate, suite, task.limits)
             else:
                 cases = _called(candidate, suite, checker)
             cases = candidate.explain(cases)
@@ -60,12 +62,13 @@ class SandboxJudge:
         used = {"cpu_s": candidate.report["cpu_s"], "memory_mib": candidate.report["memory_mib"]}
         return verdict.model_copy(update={**used, "trust": "claimed" if claimed else "full"})
 
-    def _by_output(self, code: str, suite: Suite, limits: Limits, checker: Checker) -> Verdict:
+    def _by_output(self, code: str, suite: Suite, task: Task, checker: Checker) -> Verdict:
         """Programs that read stdin and print: a fresh sandbox for every case."""
+        code = f"{task.preamble}\n{code}" if task.preamble else code
         cases: list[CaseResult] = []
         cpu_s = memory_mib = 0.0
         for case in suite.cases:
-            done = self._sandbox.run(code, stdin=str(case.args[0]), limits=limits)
+            done = self._sandbox.run(code, stdin=str(case.args[0]), limits=task.limits)
             cpu_s, memory_mib = cpu_s + done.cpu_s, max(memory_mib, done.memory_mib)
             if done.status == "ok":
                 reply = Reply("pass", value=done.stdout)
@@ -77,17 +80,17 @@ class SandboxJudge:
         verdict = _verdict(cases, suite, Reply("pass"))
         return verdict.model_copy(update={"cpu_s": cpu_s, "memory_mib": memory_mib})
 
-    def _together(self, code: str, suite: Suite, limits: Limits) -> Verdict:
+    def _together(self, code: str, suite: Suite, task: Task) -> Verdict:
         """Tests that share the program's process. It could report what it likes: a low trust, and not even that where
         the same program without its functions passes too."""
-        verdict = self._one_process(code, suite, limits)
-        if verdict.verdict == "pass" and self._one_process(relay.mutant(code), suite, limits).verdict == "pass":
+        verdict = self._one_process(code, suite, task)
+        if verdict.verdict == "pass" and self._one_process(relay.mutant(code), suite, task).verdict == "pass":
             reason = "the tests pass without the program's functions: they prove nothing, or were made to pass"
             verdict = verdict.model_copy(update={"verdict": "fail", "reason": reason})
         return verdict.model_copy(update={"trust": "low"})
 
-    def _one_process(self, code: str, suite: Suite, limits: Limits) -> Verdict:
-        with Candidate(self._sandbox, code, limits) as candidate:
+    def _one_process(self, code: str, suite: Suite, task: Task) -> Verdict:
+        with Candidate(self._sandbox, code, task.limits, task.preamble) as candidate:
             loaded, cases = relay.run_together(candidate, suite)
             if loaded.status != "pass":
                 cases = [_failed(loaded, shown) for shown in _shown(suite) or ["import"]]
@@ -225,6 +228,20 @@ def _show(value: Any) -> str:  # noqa: ANN401
 
 def _failed(reply: Reply, shown: str) -> CaseResult:
     return CaseResult(status=reply.status, call=one_line(shown, MAX_SHOWN), message=reply.message)
+
+
+def _with_rules(verdict: Verdict, results: list[CaseResult]) -> Verdict:
+    """The verdict with a case for every rule; a task of rules alone proves nothing and stays without tests."""
+    if not verdict.total:
+        return verdict
+    cases = (*verdict.cases, *results)
+    passed, total = sum(case.status == "pass" for case in cases), verdict.total + len(results)
+    broken = next((case.message for case in results if case.status != "pass"), None)
+    changes: dict[str, Any] = {"cases": cases, "passed": passed, "total": total}
+    if broken is not None:
+        changes["verdict"] = "fail"
+        changes["reason"] = f"constraint: {broken}" if verdict.verdict == "pass" else verdict.reason
+    return verdict.model_copy(update=changes)
 
 
 def _verdict(cases: list[CaseResult], suite: Suite, loaded: Reply) -> Verdict:

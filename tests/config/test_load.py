@@ -175,9 +175,9 @@ def test_hash_follows_what_changes_results_and_nothing_else(monkeypatch: pytest.
     assert load_settings().hash() == base
     hashes = {load_settings(overrides=changed).hash() for changed in (
         {"cycles": {"seed": 1}}, {"model": {"top_p": 0.9}}, {"tools": {"lint": False}}, {"memory": {"k": 1}},
-        {"sandbox": {"wall_s": 5}}, {"model": {"adapter": "a"}},
+        {"sandbox": {"wall_s": 5}}, {"model": {"adapter": "a"}}, {"rewards": {"lint": 0}},
     )}  # fmt: skip
-    assert len(hashes | {base}) == 7
+    assert len(hashes | {base}) == 8
 
 
 def test_secrets_are_masked_everywhere_they_are_shown():

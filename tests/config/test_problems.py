@@ -66,8 +66,11 @@ def problems(text: str | bytes) -> list[str]:
             "1:9: model.base_url: must begin with http:// or https:// and name a host",
         ),
         ("model: {name: {a: 1}}", "1:9: model.name: must be a valid string, not {'a': 1}"),
+        ("model: {memory: true}", "1:9: model.memory: no such setting; did you mean tools.memory?"),
+        ("rewards: {tests: -1}", "1:11: rewards.tests: must be greater than or equal to 0, not -1"),
+        ("rewards: {all_tests_bonus: 2}", "1:11: rewards.all_tests_bonus: must be less than or equal to 1, not 2"),
         ("model: fast", "1:1: model: must hold settings (key: value), not 'fast'"),
-        ("- a", ": must hold sections (model, cycles, tools, memory, sandbox) with settings under them"),
+        ("- a", ": must hold sections (model, cycles, tools, memory, sandbox, rewards) with settings under them"),
         ("cycles:\n  seed: 1\n  seed: 2", "3:3: cycles.seed: set twice, first on line 2"),
         ("cycles: {}\ncycles: {}", "2:1: cycles: set twice, first on line 1"),
         ("? [a]\n: 1", "1:3: a key must be a plain name"),
@@ -174,6 +177,15 @@ def test_variables(monkeypatch: pytest.MonkeyPatch, name: str, text: str, expect
 def test_a_variable_that_is_not_text(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CRUCIBLE_MODEL__NAME", os.fsdecode(b"\xff"))
     with pytest.raises(ConfigError, match="must be a valid string"):
+        load_settings()
+
+
+def test_what_is_wrong_only_taken_together(monkeypatch: pytest.MonkeyPatch):
+    weights = [key for key in load_settings().rewards.weights if key != "tests"]
+    FILE.write_text(f"rewards: {{{', '.join(f'{key}: 0' for key in weights)}}}")
+    assert load_settings().rewards.weights == {"tests": 10, **dict.fromkeys(weights, 0)}
+    monkeypatch.setenv("CRUCIBLE_REWARDS__TESTS", "0")
+    with pytest.raises(ConfigError, match=r"^settings: rewards: at least one weight must be above 0"):
         load_settings()
 
 

@@ -97,7 +97,8 @@ def test_hidden_cases_score_the_run_and_are_shown_to_no_model(solver: Solver) ->
     episode = solver(RIGHT).solve(DOUBLE, hidden=hidden)
     assert episode.status == "solved"
     assert episode.hidden_verdict is not None and episode.hidden_verdict.passed == 1
-    assert episode.rewards == {"tests": 1.0, "hidden_tests": 0.5}
+    assert (episode.rewards["tests"], episode.rewards["hidden_tests"]) == (1.0, 0.5)
+    assert {"syntax", "lint", "style", "security", "length", "total"} < set(episode.rewards)
     assert all("31337" not in message.content for prompt in episode.prompts.values() for message in prompt)
 
 

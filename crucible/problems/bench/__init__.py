@@ -1,0 +1,1 @@
+"""Benchmarks: arms over problems at equal generated tokens, hidden tests at the end, paired statistics, reports."""

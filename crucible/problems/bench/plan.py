@@ -1,0 +1,98 @@
+"""Making the plan of a benchmark: what is fixed before the first cell is begun, and the facts that a reader will want."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from crucible.errors import InputError
+from crucible.problems.bench.arms import Arm
+from crucible.problems.bench.record import Plan, ProblemRecord, SetRecord
+from crucible.problems.problem import Problem
+from crucible.types import ModelIdentity
+
+PACKAGES = ("crucible-codegen", "xllamacpp", "langgraph", "lancedb", "torch", "sentence-transformers", "ruff")
+
+
+def make_plan(
+    *,
+    sets: Iterable[SetRecord],
+    problems: Sequence[Problem],
+    arms: Sequence[Arm],
+    seeds: Sequence[int],
+    budget: int,
+    model: ModelIdentity,
+    settings_hash: str,
+    memory: str,
+    parallel: int,
+    command: str,
+) -> Plan:
+    """Raises InputError where problems, arms or seeds are none or not distinct, or a problem has nothing to score it by."""
+    records = tuple(_record(problem) for problem in problems)
+    for what, names in (("problem", [each.id for each in records]), ("seed", list(map(str, seeds)))):
+        if not names:
+            raise InputError(f"a benchmark needs at least one {what}")
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise InputError(f"{what} {twice!r} is there twice")
+    if not arms:
+        raise InputError("a benchmark needs at least one arm")
+    return Plan(
+        sets=tuple(sets),
+        problems=records,
+        arms={arm.name: arm.says for arm in arms},
+        seeds=tuple(seeds),
+        budget=budget,
+        model=model,
+        settings=settings_hash,
+        memory=memory,
+        parallel=parallel,
+        command=command,
+        versions={"python": platform.python_version(), **dict(_versions())},
+        machine=machine(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _record(problem: Problem) -> ProblemRecord:
+    task = problem.task
+    if not problem.hidden and not task.tests and not task.examples:
+        raise InputError(f"{problem.origin or problem.id}: nothing scores this problem (no tests, no examples)")
+    text = json.dumps(problem.model_dump(mode="json", exclude={"origin"}), sort_keys=True)
+    mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return ProblemRecord(id=problem.id, fingerprint=mark, difficulty=task.difficulty, source=task.source)
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in PACKAGES:
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:
+            continue
+
+
+def machine() -> dict[str, str]:
+    """What ran it: processor, cores this process may use, memory, system."""
+    import psutil
+
+    return {
+        "processor": _processor(),
+        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or sys.platform

@@ -1,0 +1,68 @@
+"""What the report says in words: figures as text, and what the record's short names mean."""
+
+from __future__ import annotations
+
+from crucible.problems.bench.record import Failure
+
+NO_DIFFICULTY = "not graded"
+UNCLASSIFIED = "unclassified"
+NOTHING = "—"
+
+FAILURES: dict[Failure, str] = {
+    "no-code": "The answer held no program.",
+    "syntax": "The program does not parse.",
+    "refused": "The validator or the approval policy did not let it run.",
+    "missing-entry": "What the tests call is not defined.",
+    "runtime": "It raised an exception.",
+    "wrong-answer": "It ran and returned something else than was expected.",
+    "timeout": "It took longer than its time limit.",
+    "memory": "It took more memory than its limit.",
+    "constraint": "It breaks a rule of the task on how it is to be written.",
+    "security": "It did what the sandbox does not allow.",
+    "hidden-only": "Every visible test passed, a hidden one did not: nothing in the loop could have seen it.",
+}
+"""By what the benchmark writes down; a cell has the worst thing that its tests met."""
+
+STEPS = {
+    "unfenced": "no code fence: the lines that parse were taken",
+    "session": "a pasted interpreter session: its prompts and outputs were dropped",
+    "trimmed": "trailing lines that do not parse were dropped",
+    "signature": "a bare function body was put under the task's signature",
+    "imports": "imports that the task gives and the answer uses were added",
+    "pruned": "self-checks and demonstrations at the top level were dropped",
+    "renamed": "the function was given the name that the tests call",
+}
+"""What nodes/extract.py does to an answer, by the name it gives the step."""
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def points(difference: float) -> str:
+    """A difference of shares, in percentage points and always with its sign."""
+    return f"{100 * difference:+.1f}"
+
+
+def count(number: float | None) -> str:
+    """A whole number with its thousands apart; a dash for none."""
+    return NOTHING if number is None else f"{number:,.0f}"
+
+
+def decimal(number: float | None) -> str:
+    return NOTHING if number is None else f"{number:,.1f}"
+
+
+def brief(number: float) -> str:
+    """Two or three digits, as a label in a plot has room for."""
+    if number >= 100:
+        return f"{number:,.0f}"
+    return f"{number:.3g}" if number >= 10 else f"{number:.2g}"
+
+
+def p_value(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def together(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

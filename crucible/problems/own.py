@@ -1,0 +1,188 @@
+"""Crucible's own problem form: one mapping of a JSON, YAML or Markdown file, as a task file or an entry of a set.
+
+    id, title, prompt (or description), language, entry_point, difficulty (text or number), source, tags, hints
+    examples: [{input, output}], tests              visible: a node may use them
+    test_cases + expected_outputs, hidden_tests     hidden: the judge alone reads them
+    checker, tolerance, preamble, constraints, time_limit (s), memory_limit (MiB), max_tokens
+    solutions (or canonical_solution)               whole programs that are right
+    mutants (or buggy_solution)                     whole programs that are wrong
+
+A list input is positional arguments, an object keyword arguments. A constraint is a sentence for the reader, or
+{require: WHAT} or {forbid: WHAT} for the judge (security/constraints.py). `tests` is source text, `hidden_tests` too.
+No field is ever taken for a path.
+"""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+from crucible.errors import InputError
+from crucible.problems.fields import Fields, ProblemError, first_problem
+from crucible.problems.problem import Problem
+from crucible.security import constraints
+from crucible.security.suite import parse_suite
+from crucible.types import Example, HiddenTests, Limits, Rule, Task
+
+FIELDS = [
+    "id", "title", "prompt", "description", "language", "entry_point", "examples", "test_cases", "expected_outputs", "tests",
+    "hidden_tests", "checker", "tolerance", "constraints", "preamble", "time_limit", "memory_limit", "max_tokens", "difficulty",
+    "solutions", "canonical_solution", "mutants", "buggy_solution", "hints", "tags", "source",
+]  # fmt: skip
+CARRIED = ["task_type", "meta", "tests_plus", "suffix", "code"]
+"""Fields of published problem files that this form does not use."""
+
+
+class Reading(NamedTuple):
+    """`notes`: things worth saying that are no errors (an unknown field, say)."""
+
+    problem: Problem
+    notes: tuple[str, ...] = ()
+
+
+def read(data: Any, origin: str) -> Reading:  # noqa: ANN401
+    """One problem. origin: the file, with line or entry, as errors name it. Raises InputError."""
+    if not isinstance(data, dict):
+        raise InputError(f"{origin}: a task file holds one object with the fields {', '.join(FIELDS)}")
+    fields = _Own(data, origin)
+    try:
+        return Reading(_problem(fields), tuple(fields.notes()))
+    except ValueError as error:  # pydantic's, and those of texts and numbers that Python refuses to write out
+        field, reason = first_problem(error)
+        raise ProblemError(origin, field or "problem", f"cannot be read: {reason}") from error
+
+
+def _problem(fields: _Own) -> Problem:
+    prompt = fields.data.get("prompt", fields.data.get("description"))
+    if not isinstance(prompt, str):
+        raise fields.error("prompt", "(or `description`) is missing or no text")
+    fields.whole("prompt", prompt)
+    values = {name: fields.word(name) for name in ("id", "title", "language", "difficulty", "source")}
+    values |= {name: fields.text(name) for name in ("tests", "checker", "preamble", "entry_point")}
+    sentences, rules = fields.constraints()
+    task = Task(
+        prompt=prompt,
+        examples=fields.examples(),
+        max_tokens=fields.typed("max_tokens", int),
+        tolerance=fields.number("tolerance"),
+        limits=fields.limits(),
+        constraints=sentences,
+        rules=rules,
+        **{name: value for name, value in values.items() if value},
+    )
+    hidden = HiddenTests(examples=fields.cases(), tests=fields.text("hidden_tests"))
+    solutions = fields.programs("solutions", "canonical_solution")
+    if task.entry_point is None and any(not isinstance(case.input, str) for case in (*task.examples, *hidden.examples)):
+        task = task.model_copy(update={"entry_point": _function(task, hidden, solutions)})
+    return Problem(
+        task=task,
+        hidden=hidden,
+        solutions=solutions,
+        mutants=fields.programs("mutants", "buggy_solution"),
+        hints=fields.texts("hints"),
+        tags=fields.texts("tags"),
+        origin=fields.origin,
+    )
+
+
+def _function(task: Task, hidden: HiddenTests, solutions: tuple[str, ...]) -> str | None:
+    """The function that cases call whose author named none: the one that prompt, tests or a solution names, else one
+    named after the problem."""
+    for tests in (task.tests, hidden.tests):
+        try:
+            found = parse_suite(Task(prompt=task.prompt, tests=tests)).entry_point
+        except InputError:
+            continue
+        if found:
+            return found
+    defined = re.findall(r"^def (\w+)\(", "\n".join(solutions[:1]), re.M)
+    slugs = [re.sub(r"\W+", "_", name.strip()).strip("_").lower() for name in (task.id, task.title)]
+    return next((name for name in [*defined[-1:], *slugs, "solve"] if name.isidentifier()), None)
+
+
+class _Own(Fields):
+    def limits(self) -> Limits:
+        data = self.data
+        values: dict[str, Any] = {}
+        if data.get("time_limit") is not None:
+            values |= {"wall_s": data["time_limit"], "cpu_s": data["time_limit"]}
+        if data.get("memory_limit") is not None:
+            values["memory_mib"] = data["memory_limit"]
+        try:
+            return Limits(**values)
+        except ValueError as error:
+            field, reason = first_problem(error)
+            name = "memory_limit" if field == "memory_mib" else "time_limit"
+            raise self.error(name, f"({'MiB' if field == 'memory_mib' else 's'}): {reason}") from error
+
+    def constraints(self) -> tuple[tuple[str, ...], tuple[Rule, ...]]:
+        value = self.data.get("constraints")
+        items = [] if value is None else value if isinstance(value, list) else [value]
+        sentences: list[str] = []
+        rules: list[Rule] = []
+        for number, item in enumerate(items, 1):
+            if isinstance(item, str):
+                sentences.append(self.whole("constraints", item))
+            elif isinstance(item, dict) and item and all(kind in ("require", "forbid") for kind in item):
+                rules += [self._rule(number, kind, what) for kind, what in item.items()]
+            else:
+                raise self.error(
+                    "constraints", f"must be sentences, {{require: …}} or {{forbid: …}}; entry {number} is not"
+                )
+        return tuple(sentences), tuple(rules)
+
+    def _rule(self, number: int, kind: Any, what: Any) -> Rule:  # noqa: ANN401
+        if not isinstance(what, str) or not what.strip() or len(what) > 500:
+            raise self.error("constraints", f"entry {number}: `{kind}` names what in a few words of text")
+        rule = Rule(kind=kind, what=what)
+        problem = constraints.problem_with(rule)
+        if problem is not None:
+            raise self.error("constraints", f"entry {number}: {problem}")
+        return rule
+
+    def examples(self) -> tuple[Example, ...]:
+        value = self.data.get("examples")
+        form = 'must be a list of {"input": …, "output": …}'
+        if value is not None and not isinstance(value, list):
+            raise self.error("examples", form)
+        for number, item in enumerate(value or [], 1):
+            if not isinstance(item, dict) or not {"input", "output"} <= set(item):
+                raise self.error("examples", f"{form}; example {number} is not")
+        return tuple(
+            Example(input=self._plain("examples", item["input"]), output=self._plain("examples", item["output"]))
+            for item in value or []
+        )
+
+    def cases(self) -> tuple[Example, ...]:
+        inputs, outputs = self.data.get("test_cases") or [], self.data.get("expected_outputs") or []
+        if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
+            raise self.error("expected_outputs", "and `test_cases` must be lists of the same length")
+        return tuple(
+            Example(input=self._plain("test_cases", one), output=self._plain("expected_outputs", other))
+            for one, other in zip(inputs, outputs, strict=True)
+        )
+
+    def _plain(self, name: str, value: Any) -> Any:  # noqa: ANN401
+        """`value`, if it is JSON's: unquoted YAML may be a date, which no program's answer equals."""
+        waiting = [value]
+        while waiting:
+            each = waiting.pop()
+            if isinstance(each, dict):
+                waiting += [*each, *each.values()]
+            elif isinstance(each, list):
+                waiting += each
+            elif isinstance(each, str):
+                self.whole(name, each)
+            elif not isinstance(each, int | float | None):
+                raise self.error(name, f"holds {each!r:.60}, a {type(each).__name__}; quote it if it is text")
+        return value
+
+    def notes(self) -> list[str]:
+        notes = []
+        for name in map(str, self.data):
+            if name not in FIELDS and name not in CARRIED:
+                near = get_close_matches(name, FIELDS, n=1)
+                hint = f"; did you mean `{near[0]}`?" if near else ""
+                notes.append(f"{self.origin}: field `{name}` is not used{hint}")
+        return notes
