@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible.config import CyclesSettings, load_settings
-from crucible.nodes.policy import best_attempt, next_decision, temperatures, why_stop
-from crucible.types import Approval, Attempt, Diagnosis, Feedback, FindingKind, State, Task, Tokens, Verdict
+from crucible.nodes.policy import MIN_SAMPLE_TOKENS, batch, best_attempt, next_decision, temperatures, why_stop
+from crucible.types import Approval, Attempt, CaseResult, Diagnosis, Feedback, FindingKind, State, Task, Tokens, Verdict
 
 
 def cycles(**changes: object) -> CyclesSettings:
@@ -46,6 +46,45 @@ def state(*attempts: Attempt, **changes: object) -> State:
 def test_the_best_attempt_passes_most_tests_and_the_earliest_wins_a_tie() -> None:
     best = best_attempt([attempt("a", 1), attempt("b", 2), attempt("c", 2)])
     assert best is not None and best.id == "b"
+
+
+def answered(name: str, *actual: str, **changes: object) -> Attempt:
+    cases = tuple(CaseResult(status="wrong", call="f()", actual=each) for each in actual)
+    return attempt(name, verdict=verdict(0, len(cases)).model_copy(update={"cases": cases}), **changes)
+
+
+def test_of_equally_good_attempts_the_one_that_most_agree_with_is_best() -> None:
+    attempts = [answered("a", "1"), answered("b", "2"), answered("c", "2"), answered("d", "3", "4")]
+    found = best_attempt(attempts)
+    assert found is not None and found.id == "b"
+
+
+def test_passing_counts_more_than_agreement() -> None:
+    found = best_attempt([answered("a", "1"), answered("b", "1"), attempt("c", 1)])
+    assert found is not None and found.id == "c"
+
+
+def test_the_program_written_most_often_wins_among_equals() -> None:
+    solved = [attempt(name, 3, fingerprint=mark) for name, mark in (("a", "x"), ("b", "y"), ("c", "y"))]
+    found = best_attempt(solved)
+    assert found is not None and found.id == "b"
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 500), st.sampled_from(("stop", "length"))), max_size=6),
+    st.integers(1, 4000),
+    st.integers(1, 16),
+)
+def test_a_batch_spends_what_is_left_at_most_and_leaves_room_for_an_answer(
+    drawn: list[tuple[int, str]], left: int, samples: int
+) -> None:
+    before = [attempt(str(n), completion_tokens=tokens, finish_reason=why) for n, (tokens, why) in enumerate(drawn)]
+    count, each = batch(before, left, samples)
+    assert 1 <= count <= samples and each >= 1
+    assert count * each <= left
+    whole = [tokens for tokens, why in drawn if why == "stop"]
+    if count > 1:
+        assert each >= max(MIN_SAMPLE_TOKENS, max(whole, default=0) * 3 // 2)
 
 
 def test_no_attempts_have_no_best() -> None:
