@@ -47,7 +47,7 @@ def prepare(task: Task) -> Task:
 
 def _check_size(task: Task) -> None:
     """Nothing larger could be worked, and much of it goes into prompts, reports and file names."""
-    small = {name: getattr(task, name) or "" for name in ("id", "title", "entry_point", "difficulty", "source")}
+    small = {name: getattr(task, name) or "" for name in ("id", "title", "entry_point", "difficulty", "source", "hint")}
     small |= {f"constraint {number}": text for number, text in enumerate(task.constraints, 1)}
     bounds = [("prompt", task.prompt, MAX_PROMPT_CHARS)]
     bounds += [(name, getattr(task, name), MAX_TESTS_CHARS) for name in ("tests", "checker")]
@@ -61,7 +61,7 @@ def _check_size(task: Task) -> None:
 
 def secrets_in(task: Task) -> tuple[str, ...]:
     """The kinds of secrets that a task holds, one entry a secret."""
-    texts = (task.title, task.prompt, task.tests, task.checker, *task.constraints, repr(task.examples))
+    texts = (task.title, task.prompt, task.tests, task.checker, task.hint, *task.constraints, repr(task.examples))
     return tuple(secret.kind for secret in redact("\n".join(texts)).found)
 
 

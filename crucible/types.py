@@ -74,6 +74,8 @@ class Task(Frozen):
     constraints: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
     """Constraints that the judge checks: a program that breaks one does not pass."""
+    hint: str = ""
+    """What helps whoever is stuck, shown to the model with the task; `crucible train` gives it, and says when."""
     preamble: str = ""
     """Source that is run before every program for this task, in the same module: imports that its author takes as given."""
     difficulty: str = ""

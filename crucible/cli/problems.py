@@ -77,22 +77,22 @@ def list_problems(
 
 @app.command()
 def show(
-    first: Annotated[
-        str, typer.Argument(metavar="[SET] ID", help="The set (starter if left out) and a problem of it.")
+    names: Annotated[
+        list[str], typer.Argument(metavar="[SET] ID", help="The set (starter if left out) and a problem of it.")
     ],
-    second: Annotated[str | None, typer.Argument(hidden=True)] = None,
     hidden: Annotated[bool, typer.Option("--hidden", help="Hidden tests, hints, solutions and mutants too.")] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Show one problem as the loop sees it.
 
-    crucible problems show starter tide-marks
+    crucible problems show starter ferry-queue
     """
     from crucible.cli.output import print_json
     from crucible.problems.sets import load
 
-    set_, name = (first, second) if second is not None else (STARTER, first)
-    problem = load(set_, ids=[name]).problems[0]
+    if len(names) > 2:
+        raise InputError("show takes a set and one id")
+    problem = load(names[0] if len(names) == 2 else STARTER, ids=names[-1:]).problems[0]
     if as_json:
         shown = {"task": problem.task.model_dump(mode="json"), "tags": list(problem.tags), "origin": problem.origin}
         print_json({**_summary(problem), **(problem.model_dump(mode="json") if hidden else shown)})

@@ -140,6 +140,7 @@ def _ask(task: Task) -> str:
         tests=visible_tests(task),
         constraints=(*task.constraints, *map(sentence, task.rules)),
         entry_point=task.entry_point,
+        hint=task.hint,
     )
 
 

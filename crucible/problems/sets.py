@@ -118,7 +118,7 @@ class _Loader:
         if exercism.is_track(path):
             found = [_Entry(problem) for problem in exercism.read_track(path)]
             for entry in found:
-                self.hash.update(entry.problem.model_dump_json().encode())
+                self.hash.update(entry.problem.model_dump_json(exclude={"task": {"hint"}}).encode())
             return found
         names = [each for each in sorted(path.iterdir()) if each.name.lower() not in NO_PROBLEMS]
         parts = [each for each in names if each.name.lower().removesuffix(".gz").endswith(SUFFIXES) and each.is_file()]

@@ -35,7 +35,7 @@ def make_plan(
     command: str,
 ) -> Plan:
     """Raises InputError where problems, arms or seeds are none or not distinct, or a problem has nothing to score it by."""
-    records = tuple(_record(problem) for problem in problems)
+    records = tuple(problem_record(problem) for problem in problems)
     for what, names in (("problem", [each.id for each in records]), ("seed", list(map(str, seeds)))):
         if not names:
             raise InputError(f"a benchmark needs at least one {what}")
@@ -54,22 +54,26 @@ def make_plan(
         memory=memory,
         parallel=parallel,
         command=command,
-        versions={"python": platform.python_version(), **dict(_versions())},
+        versions=dict(versions()),
         machine=machine(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
-def _record(problem: Problem) -> ProblemRecord:
+def problem_record(problem: Problem) -> ProblemRecord:
+    """Raises InputError where nothing scores the problem. The fingerprint is over all that a file says of it; a hint is
+    given by who works it, so a task's is not of it."""
     task = problem.task
     if not problem.hidden and not task.tests and not task.examples:
         raise InputError(f"{problem.origin or problem.id}: nothing scores this problem (no tests, no examples)")
-    text = json.dumps(problem.model_dump(mode="json", exclude={"origin"}), sort_keys=True)
+    text = json.dumps(problem.model_dump(mode="json", exclude={"origin": True, "task": {"hint"}}), sort_keys=True)
     mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return ProblemRecord(id=problem.id, fingerprint=mark, difficulty=task.difficulty, source=task.source)
 
 
-def _versions() -> Iterator[tuple[str, str]]:
+def versions() -> Iterator[tuple[str, str]]:
+    """Crucible's own, and those of the packages that decide what a model writes and how it is judged."""
+    yield "python", platform.python_version()
     for name in PACKAGES:
         try:
             yield name, version(name)

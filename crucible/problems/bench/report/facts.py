@@ -6,6 +6,7 @@ No problem's text and no program is among them.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -143,7 +144,7 @@ def _comparisons(results: Results, arms: Sequence[str]) -> Iterator[Comparison]:
 
 def _levels(arms: Sequence[ArmSummary]) -> Iterator[Level]:
     names = {name for arm in arms for name in arm.by_difficulty}
-    for name in sorted(names, key=lambda name: (name == "", (*LEVELS, name.lower()).index(name.lower()), name)):
+    for name in sorted(names, key=rank):
         shares = {arm.arm: arm.by_difficulty[name] for arm in arms if name in arm.by_difficulty}
         bars = {
             arm: Bar(
@@ -154,6 +155,13 @@ def _levels(arms: Sequence[ArmSummary]) -> Iterator[Level]:
             for arm, share in shares.items()
         }
         yield Level(name=name, problems=max(bar.problems for bar in bars.values()), arms=bars)
+
+
+def rank(difficulty: str) -> tuple[bool, int, float, str]:
+    """Sorts difficulties from easy to hard: numbers as numbers, known words by what they mean; ungraded comes last."""
+    name = difficulty.strip().lower()
+    number = float(name) if re.fullmatch(r"\d+(\.\d+)?", name) else 0.0
+    return name == "", (*LEVELS, name).index(name), number, name
 
 
 def _failures(cells: dict[str, tuple[Cell, ...]]) -> Iterator[Kind]:

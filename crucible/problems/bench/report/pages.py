@@ -58,16 +58,17 @@ def values(facts: Facts, plots: list[Plot]) -> dict[str, object]:
 
 
 def html(**values: object) -> str:
-    return _environment(markdown=False).get_template("report.html.j2").render(**values)
+    return environment(markdown=False).get_template("report.html.j2").render(**values)
 
 
 def markdown(**values: object) -> str:
-    return _environment(markdown=True).get_template("report.md.j2").render(**values)
+    return environment(markdown=True).get_template("report.md.j2").render(**values)
 
 
 @cache
-def _environment(*, markdown: bool) -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def environment(*, markdown: bool, package: str = "") -> Environment:
+    """The templates of `package`, which may include those of this one."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
     def shown(value: object) -> object:
@@ -76,7 +77,7 @@ def _environment(*, markdown: bool) -> Environment:
         return Markup(prose(value)) if markdown else one_line(value, MAX_TEXT)  # noqa: S704 - no HTML: neutralised
 
     environment = Environment(
-        loader=PackageLoader("crucible.problems.bench.report", "."),
+        loader=ChoiceLoader([PackageLoader(each, ".") for each in (package, __package__) if each]),
         undefined=StrictUndefined,
         autoescape=True,  # Markdown too: what `prose` and `span` made counts as safe, and nothing else does
         finalize=shown,
