@@ -43,7 +43,7 @@ def messages(problem: Problem, system: str | None, prefill: str) -> list[Message
     text, tests = task.prompt.strip(), task.tests.strip()
     if tests and tests not in text:
         text = f'"""\n{text}\n{tests}\n"""'
-    asked = render("solve", prompt=text, tests="", constraints=(), entry_point=None)
+    asked = render("solve", prompt=text, tests="", constraints=(), entry_point=None, hint="")
     first = [Message(role="system", content=system)] if system else []
     return [*first, Message(role="user", content=asked), Message(role="assistant", content=prefill)]
 

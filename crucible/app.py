@@ -126,11 +126,11 @@ class Crucible:
         """Work `task` until its tests pass or the budget is spent; returns the episode, solved or not.
 
         hidden: cases that only score the finished run. watch: called with every Event. run_id: an id of your own, under
-        which the run goes on where it stopped if it was begun before.
+        which the run goes on where it stopped if it was begun before, and is not run again if it was finished.
         Raises InputError for a task that cannot be worked, RateLimitedError, CancelledError, and the errors of the parts.
         """
         if run_id is not None and self.runs.has(run_id):
-            return self.resume(run_id, watch=watch)
+            return self._resume(run_id, watch, finished_too=True)
         run = self._start(task, hidden, seed, run_id)
         with self.log.following(run.run_id):
             return run.finish(watch)
@@ -143,12 +143,15 @@ class Crucible:
 
     def resume(self, run_id: str | None = None, *, watch: Callable[[Event], None] | None = None) -> Episode:
         """Go on with an interrupted run (None: the latest) from its last checkpoint."""
+        return self._resume(self.runs.find(run_id).run_id, watch)
+
+    def _resume(self, run_id: str, watch: Callable[[Event], None] | None, *, finished_too: bool = False) -> Episode:
         from crucible.orchestrator.run import Run
 
-        run_id = self.runs.find(run_id).run_id
         with self.log.following(run_id):
             context = self._context(run_id, self.runs.request(run_id).task)
-            return Run.resume(run_id, self.nodes, context, self.runs, listen=self.log.event).finish(watch)
+            run = Run.resume(run_id, self.nodes, context, self.runs, listen=self.log.event, finished_too=finished_too)
+            return run.finish(watch)
 
     def _start(self, task: Task, hidden: HiddenTests | None, seed: int | None, run_id: str | None = None) -> Run:
         from crucible.orchestrator.checkpoints import RunRequest

@@ -20,10 +20,10 @@ from crucible.memory.base import EpisodeStore
 from crucible.memory.migrations import HEADER
 from crucible.problems.bench import arms as arms_
 from crucible.problems.bench.arms import Arm, BenchMemory
-from crucible.problems.bench.plan import make_plan
-from crucible.problems.bench.record import Results, SetRecord
+from crucible.problems.bench.plan import make_plan, set_record
+from crucible.problems.bench.record import Results
 from crucible.problems.bench.run import Job, Progress, run
-from crucible.problems.sets import ProblemSet, load
+from crucible.problems.sets import load
 from crucible.types import Episode
 
 ARMS = ("single", "best-of-n", "loop")
@@ -64,9 +64,9 @@ def benchmark(
     problems = [problem for each in loaded for problem in each.problems]
     slots = app.settings.model.slots
     with ExitStack() as stack:
-        shown = stack.enter_context(closing(store(_episodes(memory)))) if memory is not None else None
+        shown = stack.enter_context(closing(store(episodes_of(memory)))) if memory is not None else None
         plan = make_plan(
-            sets=[_record(each) for each in loaded],
+            sets=[set_record(each) for each in loaded],
             problems=problems,
             arms=chosen,
             seeds=seeds,
@@ -114,11 +114,7 @@ def _hash(app: Crucible, arms: Sequence[Arm], budget: int) -> str:
     return hashlib.sha256(json.dumps([settings.hash(), described, budget]).encode()).hexdigest()
 
 
-def _record(loaded: ProblemSet) -> SetRecord:
-    return SetRecord(name=loaded.name, path=str(loaded.path), sha256=loaded.sha256, problems=len(loaded.problems))
-
-
-def _episodes(place: Path) -> Path:
+def episodes_of(place: Path) -> Path:
     """The episodes' folder: `place` itself, or that of the home or benchmark it is."""
     for folder in (place / EPISODES, place):
         if (folder / HEADER).is_file():

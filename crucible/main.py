@@ -15,7 +15,21 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from crucible import __version__
-from crucible.cli import audit, bench, config, doctor, memory, models, nodes, problems, runs, sandbox, session, solve
+from crucible.cli import (
+    audit,
+    bench,
+    config,
+    doctor,
+    memory,
+    models,
+    nodes,
+    problems,
+    runs,
+    sandbox,
+    session,
+    solve,
+    train,
+)
 from crucible.errors import CrucibleError
 
 # Typer keeps its own copy of click's exceptions and names only some of them: BadParameter → UsageError → ClickException.
@@ -48,6 +62,7 @@ app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(nodes.app, name="nodes")
 app.command("graph")(nodes.graph)
 app.add_typer(bench.app, name="bench")
+app.command("train")(train.train)
 app.add_typer(audit.app, name="audit")
 app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")

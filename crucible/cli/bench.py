@@ -90,8 +90,7 @@ def run(
     settings = load_settings(config_file=config, overrides=without_none(given))
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; name a folder")
-    approved = _approved(settings.cycles.approval, as_json=as_json)
-    settings = settings.changed({"cycles": {"approve": approved}})
+    settings = settings.changed({"cycles": {"approve": approved(settings.cycles.approval, as_json=as_json)}})
     with _Progress(quiet=as_json) as progress, Crucible(settings=settings) as crucible:
         results = benchmark(
             crucible,
@@ -172,8 +171,39 @@ def compare(
     return 0
 
 
-def _approved(mode: str, *, as_json: bool) -> str:
-    """The yes that a benchmark needs once, at the terminal where the settings say ask."""
+@app.command()
+def rewards(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A benchmark's folder, or a Crucible home.")],
+    a: Annotated[
+        Path, typer.Option("--a", metavar="FILE", help="YAML with a `rewards` section, over the packaged one.")
+    ],
+    b: Annotated[Path, typer.Option("--b", metavar="FILE", help="Another one.")],
+    as_json: JsonOption = False,
+) -> int:
+    """Compare two reward settings on recorded attempts: what each would have paid, and which program it would have chosen.
+
+    Nothing is run again. It shows where two rewards differ, not which of them trains the better model.
+    """
+    from contextlib import closing
+
+    from crucible.benchmark import episodes_of
+    from crucible.cli.output import print_json, stdout
+    from crucible.config.load import rewards_from
+    from crucible.memory import MemoryStore
+    from crucible.problems.reward_ab import ab, table
+
+    one, other = rewards_from(a), rewards_from(b)
+    with closing(MemoryStore(episodes_of(folder))) as store:
+        comparison = ab(one, other, store.episodes())
+    if as_json:
+        print_json({"a": str(a), "b": str(b), **comparison.model_dump(mode="json")})
+    else:
+        stdout().print(table(comparison), markup=False, soft_wrap=True)
+    return 0
+
+
+def approved(mode: str, *, as_json: bool) -> str:
+    """The yes that a benchmark or a training needs once, at the terminal where the settings say ask."""
     if mode == "ask" and sys.stdin.isatty() and not as_json:
         typer.confirm("Programs that the model writes will be executed in the sandbox. Go on?", abort=True, err=True)
         return "auto"
@@ -284,10 +314,11 @@ class _Progress:
         begun = sum(map(len, self._passed.values()))
         left_s = progress.seconds / begun * (progress.total - progress.done)
         stand = ", ".join(f"{arm} {sum(passed)}/{len(passed)}" for arm, passed in self._passed.items())
-        return f"{progress.tokens / max(progress.seconds, 1e-6):.0f} tokens/s, {_clock(left_s)} left; {stand}"
+        return f"{progress.tokens / max(progress.seconds, 1e-6):.0f} tokens/s, {clock(left_s)} left; {stand}"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """So long, as a person says it."""
     minutes = round(seconds / 60)
     return (
         f"{minutes // 60} h {minutes % 60:02} min"

@@ -18,7 +18,7 @@ from crucible.config.checks import Source, check
 from crucible.config.document import Document, parse_document, read_document
 from crucible.config.paths import find_paths, user_file
 from crucible.config.policy import Action, loosens
-from crucible.config.settings import Sections, Settings
+from crucible.config.settings import RewardSettings, Sections, Settings
 from crucible.errors import ConfigError
 
 PROJECT_FILE = "crucible.yaml"
@@ -92,6 +92,16 @@ def default_policy() -> dict[str, Action]:
     """The packaged `tools.policy`."""
     policy: dict[str, Action] = _defaults().data["tools"]["policy"]
     return policy
+
+
+def rewards_from(path: Path) -> RewardSettings:
+    """The packaged `rewards` with what the settings file at `path` says over them, and nothing else. Raises ConfigError."""
+    source = file_source(path)
+    _refuse(check(source))
+    given = dict(source.sections()).get("rewards")
+    if given is None:
+        raise ConfigError(f"{path}: there is no section `rewards` in it")
+    return RewardSettings.model_validate({**_defaults().data["rewards"], **given})
 
 
 def _users_own(source: Source, before: Mapping[str, Mapping[str, Any]]) -> list[str]:

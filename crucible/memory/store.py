@@ -99,6 +99,20 @@ class MemoryStore:
         except ValidationError as error:
             raise damaged(self.path, f"episode {episode_id!r} cannot be read") from error
 
+    def episodes(self) -> Iterator[Episode]:
+        """Every episode, in no particular order; a few at a time are held. Raises StoreError."""
+        with translated("read", self.path):
+            table = self._open()
+            if table is None:
+                return
+            batches = table.search().select(["record"]).limit(table.count_rows() or 1).to_batches(64)
+            for batch in batches:
+                for record in batch.column("record").to_pylist():
+                    try:
+                        yield Episode.model_validate_json(record)
+                    except ValidationError as error:
+                        raise damaged(self.path, "an episode cannot be read") from error
+
     def fetch_semantic(self, query: str, k: int = 5, *, solved: bool | None = None) -> list[Hit]:
         """The k nearest episodes, best first, equally near ones newest first; [] from an empty store.
 

@@ -41,6 +41,8 @@ def extract(answer: str, *, prompt: str = "", entry_point: str | None = None, in
     entry_point: the function that will be called, where it is known.
     inside_fence: the answer was prefilled up to an opened code fence, so it starts as code.
     """
+    if entry_point is not None and not entry_point.isidentifier():
+        entry_point = None  # `Solution().method`: nothing at the top level has that name, and nothing is to be given it
     answer = answer[:MAX_ANSWER_CHARS].replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
     steps: list[str] = []
     code = _choose(_blocks(answer, inside_fence), entry_point)

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 
+from crucible.errors import ContextOverflowError
 from crucible.nodes.base import BaseNode, Context, Update
 from crucible.nodes.extract import extract
 from crucible.nodes.policy import batch, budget_left, temperatures
@@ -35,18 +36,15 @@ class Generate(BaseNode):
         context.emit("cycle-started", cycle=cycle, decision=state.get("decision", "resample"))
         shots = state["shots"] if "shots" in state else _retrieve(state["task"], context)
         repair_of = _find(state, state.get("repair_of"))
-        messages = _messages(state, context, shots, repair_of)
+        try:
+            messages, samplings, completions = _draw(state, context, cycle, shots, repair_of)
+        except ContextOverflowError:
+            if not shots and repair_of is None:
+                raise
+            shots, repair_of = [], None  # the task alone is shorter
+            messages, samplings, completions = _draw(state, context, cycle, shots, repair_of)
         key = prompt_fingerprint(messages)
-        samplings = _samplings(state, context, cycle, key)
-        strategy = "repair" if repair_of else "direct" if state["strategy"] == "direct" else "sample"
-        context.emit("sampling", cycle=cycle, samples=len(samplings), strategy=strategy)
-        completions = context.model.generate(
-            messages,
-            samplings,
-            on_delta=lambda index, text: context.emit("token", index=index, text=text),
-            cancel=context.cancel,
-            deadline_s=context.remaining_s(),
-        )
+        strategy = _strategy(state, repair_of)
         for notice in context.model.notices():
             context.emit("engine-restarted", message=notice)
         context.check_cancelled()
@@ -66,6 +64,27 @@ class Generate(BaseNode):
             "prompts": {key: tuple(messages)},
             "repair_of": None,
         }
+
+
+def _strategy(state: State, repair_of: Attempt | None) -> str:
+    return "repair" if repair_of else "direct" if state["strategy"] == "direct" else "sample"
+
+
+def _draw(
+    state: State, context: Context, cycle: int, shots: Sequence[Hit], repair_of: Attempt | None
+) -> tuple[list[Message], list[Sampling], list[Completion]]:
+    """One batch: what was asked, how, and what came. Raises ContextOverflowError for a prompt that is too long."""
+    messages = _messages(state, context, shots, repair_of)
+    samplings = _samplings(state, context, cycle, prompt_fingerprint(messages))
+    context.emit("sampling", cycle=cycle, samples=len(samplings), strategy=_strategy(state, repair_of))
+    completions = context.model.generate(
+        messages,
+        samplings,
+        on_delta=lambda index, text: context.emit("token", index=index, text=text),
+        cancel=context.cancel,
+        deadline_s=context.remaining_s(),
+    )
+    return messages, samplings, completions
 
 
 def prompt_fingerprint(messages: Sequence[Message]) -> str:

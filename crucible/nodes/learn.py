@@ -23,7 +23,7 @@ class Learn(BaseNode):
 
 
 def build_episode(state: State, context: Context, stop: str, spent_s: float) -> Episode:
-    """The record of the run so far. Its id follows from the run's, so that learning twice is learning once."""
+    """The record of the run so far."""
     best = best_attempt(state.get("attempts", []))
     status: Status = "unsolved"
     if best is not None and best.solved:
@@ -31,7 +31,7 @@ def build_episode(state: State, context: Context, stop: str, spent_s: float) -> 
     elif stop.startswith("refused"):
         status = "refused"
     return Episode(
-        episode_id=uuid.uuid5(uuid.NAMESPACE_URL, f"crucible:{state['run_id']}").hex,
+        episode_id=episode_id(state["run_id"]),
         run_id=state["run_id"],
         parent_run=state.get("parent_run"),
         task=state["task"],
@@ -55,3 +55,8 @@ def build_episode(state: State, context: Context, stop: str, spent_s: float) -> 
         seed=state["seed"],
         config_hash=context.config_hash,
     )
+
+
+def episode_id(run_id: str) -> str:
+    """The id of a run's episode: it follows from the run's, so that learning twice is learning once."""
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"crucible:{run_id}").hex

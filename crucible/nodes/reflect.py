@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from crucible.errors import ContextOverflowError
 from crucible.nodes.base import BaseNode, Context, Update
 from crucible.nodes.generate import MAX_FINDINGS, sample_seed
 from crucible.nodes.policy import budget_left, next_decision
@@ -52,18 +53,16 @@ class Reflect(BaseNode):
             return Diagnosis(attempt_id=attempt.id, cause="", fix="")
         errors = [finding for finding in attempt.findings if finding.severity == "error"][:MAX_FINDINGS]
         prompt = render("diagnose", prompt=state["task"].prompt.strip(), code=attempt.code, findings=errors)
-        (completion,) = context.model.generate(
-            [Message(role="user", content=prompt)],
-            [
-                Sampling(
-                    max_tokens=allowed,
-                    seed=sample_seed(state["seed"], state["cycle"], -1),
-                    json_schema=SCHEMA,
-                )
-            ],
-            cancel=context.cancel,
-            deadline_s=context.remaining_s(),
-        )
+        seed = sample_seed(state["seed"], state["cycle"], -1)
+        try:
+            (completion,) = context.model.generate(
+                [Message(role="user", content=prompt)],
+                [Sampling(max_tokens=allowed, seed=seed, json_schema=SCHEMA)],
+                cancel=context.cancel,
+                deadline_s=context.remaining_s(),
+            )
+        except ContextOverflowError:  # too long to be thought about: the facts must do
+            return Diagnosis(attempt_id=attempt.id, cause="", fix="")
         for notice in context.model.notices():
             context.emit("engine-restarted", message=notice)
         context.check_cancelled()

@@ -7,6 +7,7 @@ up the same one; the kernel frees it however its holder dies, which is how an in
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.sqlite import SqliteSaver
 
 RunState = Literal["running", "interrupted", "failed", "finished"]
+
+PROBED_S = 1.0
+"""How long a lock that somebody holds is waited for: whoever lists the runs holds each for an instant, to see if it is
+free, and that must not pass for a process that works on it."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -61,6 +66,7 @@ class RunStore:
             self._connection.execute(_SCHEMA)
             self._connection.commit()
         self._saver: SqliteSaver | None = None
+        self._lock = threading.Lock()
 
     @property
     def saver(self) -> SqliteSaver:
@@ -86,11 +92,11 @@ class RunStore:
         task = request.task
         title = task.title or task.id or task.prompt.strip().split("\n")[0]
         row = (run_id, title[:120], request.model_dump_json(), "running", None, model, now, now)
-        with _translated(self.path), self._connection:
+        with self._alone(), self._connection:
             self._connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def update(self, run_id: str, state: RunState, status: str | None = None) -> None:
-        with _translated(self.path), self._connection:
+        with self._alone(), self._connection:
             self._connection.execute(
                 "UPDATE runs SET state = ?, status = ?, updated = ? WHERE run_id = ?",
                 (state, status, time.time(), run_id),
@@ -98,7 +104,7 @@ class RunStore:
 
     def list(self, limit: int = 50) -> list[RunRecord]:
         """The latest runs first. A run whose process is gone without a word shows as interrupted."""
-        with _translated(self.path):
+        with self._alone():
             rows = self._connection.execute(
                 "SELECT run_id, title, state, status, model, created, updated FROM runs ORDER BY created DESC LIMIT ?",
                 (limit,),
@@ -123,18 +129,18 @@ class RunStore:
 
     def has(self, run_id: str) -> bool:
         """Whether a run was begun under exactly this id."""
-        with _translated(self.path):
+        with self._alone():
             return self._connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone() is not None
 
     def forget(self, run_id: str) -> None:
         """Remove a run and its checkpoints. Its episode stays in memory."""
-        with _translated(self.path), self._connection:
+        with self._alone(), self._connection:
             self._connection.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))
         with _translated(self.path):
             self.saver.delete_thread(run_id)
 
     def request(self, run_id: str) -> RunRequest:
-        with _translated(self.path):
+        with self._alone():
             (text,) = self._connection.execute("SELECT request FROM runs WHERE run_id = ?", (run_id,)).fetchone()
         return RunRequest.model_validate_json(text)
 
@@ -147,7 +153,7 @@ class RunStore:
         try:
             with _translated(self.path):
                 self._lock_path(run_id).parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=PROBED_S)
         except Timeout as error:
             raise InputError(f"run {run_id} is being worked on by another process") from error
         try:
@@ -155,6 +161,13 @@ class RunStore:
         finally:
             lock.release()
             self._lock_path(run_id).unlink(missing_ok=True)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One thread at a time. A transaction belongs to the connection: a thread that reads while another writes would
+        make that write fail at once ("database is locked"), whatever the timeout, where the saver wrote in between."""
+        with self._lock, _translated(self.path):
+            yield
 
     def close(self) -> None:
         self._connection.close()

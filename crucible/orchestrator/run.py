@@ -86,10 +86,12 @@ class Run:
         store: RunStore,
         *,
         listen: Callable[[Event], None] | None = None,
+        finished_too: bool = False,
     ) -> Run:
-        """Go on from the last checkpoint of an interrupted run. Raises InputError if it is finished."""
+        """Go on from the last checkpoint of an interrupted run. Raises InputError if it is finished, unless `finished_too`:
+        then its episode is taken from there, and only its hidden tests are judged again."""
         record = store.find(run_id)
-        if record.state == "finished":
+        if record.state == "finished" and not finished_too:
             raise InputError(f"run {record.run_id} is finished ({record.status}); there is nothing to resume")
         return cls(record.run_id, specs, context, store, listen)
 

@@ -125,3 +125,9 @@ def test_a_program_in_a_fence_survives_any_prose_before_it(prose: str) -> None:
     wanted = "def wanted(x):\n    return x * 31\n"
     prose = prose.replace("`", "'").replace("~", "-")
     assert code_of(f"{prose}\n```python\n{wanted}```\n", entry_point="wanted") == wanted
+
+
+def test_an_entry_point_that_is_a_method_renames_nothing() -> None:
+    code = "class Solution:\n    def area(self, n):\n        return helper(n)\n\n\ndef helper(x):\n    return x\n"
+    found = extract(code, entry_point="Solution().area", inside_fence=True)
+    assert found.code.strip() == code.strip() and "renamed" not in found.how

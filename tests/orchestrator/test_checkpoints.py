@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -31,6 +32,19 @@ def test_a_run_without_a_process_shows_as_interrupted(store: RunStore) -> None:
     assert store.find("a").state == "interrupted"
     with store.lock("abc"):
         assert store.find("a").state == "running"
+
+
+def test_threads_that_share_a_store_do_not_disturb_each_other(store: RunStore) -> None:
+    def use(number: int) -> None:
+        store.start(f"run-{number}", REQUEST, "m")
+        for _ in range(40):
+            assert store.has(f"run-{number}") and store.request(f"run-{number}") == REQUEST
+            store.update(f"run-{number}", "running")
+            store.list(5)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(use, range(8)))
+    assert len(store.list()) == 8
 
 
 def test_a_run_is_worked_by_one_process_at_a_time(store: RunStore) -> None:

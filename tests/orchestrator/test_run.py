@@ -97,7 +97,7 @@ def test_hidden_cases_score_the_run_and_are_shown_to_no_model(solver: Solver) ->
     episode = solver(RIGHT).solve(DOUBLE, hidden=hidden)
     assert episode.status == "solved"
     assert episode.hidden_verdict is not None and episode.hidden_verdict.passed == 1
-    assert (episode.rewards["tests"], episode.rewards["hidden_tests"]) == (1.0, 0.5)
+    assert (episode.rewards["tests"], episode.rewards["hidden_tests"]) == (1.0, 0.25)
     assert {"syntax", "lint", "style", "security", "length", "total"} < set(episode.rewards)
     assert all("31337" not in message.content for prompt in episode.prompts.values() for message in prompt)
 
@@ -159,3 +159,21 @@ def test_without_a_sandbox_nothing_runs_and_static_findings_are_still_given(
     assert episode.status == "refused" and "apt-get install bubblewrap" in episode.stop
     assert all(attempt.verdict is None for attempt in episode.attempts)
     assert any(finding.kind == "security" for finding in episode.feedback)
+
+
+def test_a_run_under_an_id_of_ones_own_is_run_once(solver: Solver) -> None:
+    app = solver(RIGHT)
+    first = app.solve(DOUBLE, run_id="mine")
+    again = app.solve(DOUBLE, run_id="mine")
+    assert again.episode_id == first.episode_id and again.attempts == first.attempts
+    assert [run.run_id for run in app.runs.list()] == ["mine"]
+    with pytest.raises(InputError, match="is finished"):
+        app.resume("mine")
+
+
+def test_a_forgotten_run_is_gone_and_its_episode_stays(solver: Solver) -> None:
+    app = solver(RIGHT)
+    episode = app.solve(DOUBLE, run_id="mine")
+    app.runs.forget("mine")
+    assert app.runs.list() == [] and not app.runs.has("mine")
+    assert app.memory.get(episode.episode_id) is not None

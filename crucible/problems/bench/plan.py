@@ -16,6 +16,7 @@ from crucible.errors import InputError
 from crucible.problems.bench.arms import Arm
 from crucible.problems.bench.record import Plan, ProblemRecord, SetRecord
 from crucible.problems.problem import Problem
+from crucible.problems.sets import ProblemSet
 from crucible.types import ModelIdentity
 
 PACKAGES = ("crucible-codegen", "xllamacpp", "langgraph", "lancedb", "torch", "sentence-transformers", "ruff")
@@ -69,6 +70,10 @@ def problem_record(problem: Problem) -> ProblemRecord:
     text = json.dumps(problem.model_dump(mode="json", exclude={"origin": True, "task": {"hint"}}), sort_keys=True)
     mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return ProblemRecord(id=problem.id, fingerprint=mark, difficulty=task.difficulty, source=task.source)
+
+
+def set_record(loaded: ProblemSet) -> SetRecord:
+    return SetRecord(name=loaded.name, path=str(loaded.path), sha256=loaded.sha256, problems=len(loaded.problems))
 
 
 def versions() -> Iterator[tuple[str, str]]:

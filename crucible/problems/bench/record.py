@@ -33,8 +33,10 @@ Failure = Literal[
     "constraint",
     "security",
     "hidden-only",
+    "overflow",
 ]
-"""Why the answer is wrong: the worst thing the tests met. hidden-only: every visible test passed, a hidden one did not."""
+"""Why the answer is wrong: the worst thing the tests met. hidden-only: every visible test passed, a hidden one did not.
+overflow: the task does not fit the model's context, so nothing was drawn."""
 
 
 class SetRecord(Frozen):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
-from crucible.errors import CancelledError, InputError
+from crucible.errors import CancelledError, ContextOverflowError, InputError
 from crucible.files import write_atomically
 from crucible.problems.bench.cells import cell_of
 from crucible.problems.bench.record import CELLS, PLAN, Cell, Plan, Results, Writer, keys, read
@@ -102,7 +102,17 @@ def _locked(
         return Job(arm, seed, problems[problem], run_id(plan, key), watch)
 
     def work(key: tuple[str, int, str]) -> Cell:
-        return cell_of(*key, solve(job(key)))
+        try:
+            return cell_of(*key, solve(job(key)))
+        except ContextOverflowError as error:
+            return Cell(
+                **dict(zip(("arm", "seed", "problem"), key, strict=True)),
+                passed=False,
+                passed_visible=False,
+                failure="overflow",
+                status="error",
+                stop=str(error),
+            )
 
     writer = Writer(folder)
     pool = ThreadPoolExecutor(plan.parallel, thread_name_prefix="crucible-cell")

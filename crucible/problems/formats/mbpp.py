@@ -1,4 +1,4 @@
-"""Google's MBPP: {task_id, text (or prompt), code, test_list, test_setup_code}. The first assert is visible."""
+"""Google's MBPP: {task_id, text (or prompt), code, test_list, test_setup_code}. The first assert is visible, all of them decide."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read(row: dict[str, Any], origin: str) -> Problem:
     setup = fields.text("test_setup_code") or "\n".join(fields.texts("test_imports"))
     setup = f"{setup}\n" if setup.strip() else ""
     visible = _lines(setup + asserts[0] + "\n")
-    hidden = _lines(setup + "\n".join(asserts[1:] or asserts) + "\n")
+    hidden = _lines(setup + "\n".join(asserts) + "\n")
     for tests in (visible, hidden):
         parse(tests, origin, "test_list")
     entry = parse_suite(Task(prompt="", tests=visible)).entry_point

@@ -14,7 +14,7 @@ import ast
 from typing import Any
 
 from crucible.problems.fields import Fields
-from crucible.problems.formats.tests import first_asserts, other_asserts, parse
+from crucible.problems.formats.tests import first_asserts, parse
 from crucible.problems.problem import Problem
 from crucible.security.base import Sandbox
 from crucible.security.candidate import LOST, Candidate
@@ -51,7 +51,7 @@ def read(row: dict[str, Any], origin: str) -> Problem:
             tolerance=fields.number("atol") if row.get("atol") else None,
             source="mbpp_plus",
         ),
-        hidden=HiddenTests(tests=other_asserts(tree, 1) or first_asserts(tree, 1)),
+        hidden=HiddenTests(tests=fields.required("assertion")),
         solutions=(fields.required("canonical_solution"),),
         origin=origin,
     )

@@ -2,7 +2,7 @@
 
 `tests` are hidden; what may be visible of them depends on the set they come from:
 
-    mbpp                       the first assert, which the prompt shows too; the others are hidden
+    mbpp                       the first assert, which the prompt shows too; all are hidden tests
     leetcode*, debugbench      as many of the first asserts as the statement shows examples; all are hidden tests
     exercism                   the first third of the test methods, at least one, unless they need data that holds the
                                answers; all are hidden tests
@@ -22,7 +22,6 @@ from crucible.problems.formats.tests import (
     examples_in,
     first_asserts,
     first_methods,
-    other_asserts,
     parse,
     with_preamble,
 )
@@ -61,7 +60,7 @@ def read(row: dict[str, Any], origin: str, *, plus: bool = False) -> Problem:
     if fields.word("language") in ("", "python") and tests.strip():
         tree = parse(tests, origin, "tests")
         if source == "mbpp":
-            visible, tests = first_asserts(tree, 1), other_asserts(tree, 1) or tests
+            visible = first_asserts(tree, 1)
         elif "exercism" in source:
             entry = _imported(tree, entry)
             if preamble:  # the tests' data, answers among them

@@ -32,12 +32,6 @@ def first_asserts(tree: ast.Module, count: int) -> str:
     return _source(tree.body[: after_asserts(tree, count)])
 
 
-def other_asserts(tree: ast.Module, count: int) -> str:
-    """The asserts after the first `count`, with every statement that is none."""
-    end = after_asserts(tree, count)
-    return _source([node for number, node in enumerate(tree.body) if number >= end or not isinstance(node, ast.Assert)])
-
-
 def check_asserts(tree: ast.Module, entry: str, count: int) -> str:
     """The first `count` asserts in `check(candidate)`, on `entry` itself."""
     bodies = [node.body for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "check"]

@@ -227,10 +227,10 @@ def test_the_reference_passes_and_a_program_for_the_visible_case_fails(name: str
         assert judge.judge(mutant, problem.scored).verdict == "fail"
 
 
-def test_mbpp_shows_its_first_assert_and_hides_the_rest() -> None:
+def test_mbpp_shows_its_first_assert_and_is_scored_by_all() -> None:
     problem = read("mbpp")
     assert problem.task.tests == "assert f(1) == 2\n"
-    assert problem.hidden.tests == "assert f(41) == 42\nassert f(61) == 62\n"
+    assert problem.hidden.tests == "assert f(1) == 2\nassert f(41) == 42\nassert f(61) == 62\n"
     longer = read("mbpp", plus=True).hidden
     assert "71" in longer.tests and longer.limits is not None and longer.limits.wall_s == 30
     assert read("google mbpp").task.tests == "base = 40\nassert f(base) == 41\n"

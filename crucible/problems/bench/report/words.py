@@ -20,6 +20,7 @@ FAILURES: dict[Failure, str] = {
     "constraint": "It breaks a rule of the task on how it is to be written.",
     "security": "It did what the sandbox does not allow.",
     "hidden-only": "Every visible test passed, a hidden one did not: nothing in the loop could have seen it.",
+    "overflow": "The task does not fit the model's context: nothing was drawn.",
 }
 """By what the benchmark writes down; a cell has the worst thing that its tests met."""
 

@@ -1,0 +1,83 @@
+"""A small training over the scripted engine: `python -m tests.problems.small_training FOLDER` goes on with it.
+
+Says "episode" for every episode that is done. Everything but the model is real.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from crucible.app import Crucible
+from crucible.memory import MemoryStore
+from crucible.models.scripted import Rule, ScriptedModel
+from crucible.problems.train import Progress
+from crucible.problems.train_record import Trained
+from crucible.training import train
+from tests.conftest import settings_at
+from tests.memory.episodes import HashEncoder
+
+NUMBERS = range(2, 11)
+HARD = 10
+"""The problem that only a hint helps with."""
+EVALUATION = range(20, 23)
+EPISODES = 18
+
+
+def problem(number: int) -> str:
+    return f"""
+  - id: times-{number}
+    title: Times {number}
+    prompt: "Write times_{number}(n): n taken {number} times."
+    difficulty: {1 + number % 3}
+    entry_point: times_{number}
+    examples: [{{input: [2], output: {2 * number}}}]
+    test_cases: [[5], [0]]
+    expected_outputs: [{5 * number}, 0]
+    solutions: ["def times_{number}(n):\\n    return n * {number}\\n"]
+    hints: ["Think of multiplication.", "The operator is a star."]
+"""
+
+
+def write_set(path: Path, numbers: range) -> Path:
+    path.write_text("problems:\n" + "".join(map(problem, numbers)))
+    return path
+
+
+def rules() -> list[Rule]:
+    """Which reply comes depends on the sample's seed alone; HARD is solved under a hint only."""
+
+    def program(number: int, body: str) -> str:
+        return f"```python\ndef times_{number}(n):\n    return {body}\n```"
+
+    found = [Rule(match=rf"(?s)times_{HARD}\b.*Hint:", replies=(program(HARD, f"n * {HARD}"),))]
+    for number in (*NUMBERS, *EVALUATION):
+        bodies = ("n // 0", f"n - {number}", str(2 * number), f"n * {number}")
+        replies = tuple(program(number, body) for body in (bodies[:2] if number == HARD else bodies))
+        found.append(
+            Rule(match=f"times_{number}\\b", replies=replies, json={"cause": "it is wrong", "fix": "multiply"})
+        )
+    return found
+
+
+def run(folder: Path, home: Path, *, tell: Callable[[Progress], None] = lambda _: None, **more: Any) -> Trained:
+    problems = write_set(folder.parent / "set.yaml", NUMBERS)
+    evaluation = write_set(folder.parent / "evaluation.yaml", EVALUATION)
+    settings = settings_at(home, model={"slots": 3}, tools={"log_level": "off"})
+    asked = {
+        "episodes": EPISODES,
+        "eval_sets": [str(evaluation)],
+        "eval_every": 9,
+        "save_every": 9,
+        "budget": 40,
+    } | more
+    memory = MemoryStore(home / "episodes", encoder=HashEncoder())
+    with Crucible(settings=settings, model=ScriptedModel(rules()), memory=memory) as app:
+        return train(app, [str(problems)], out=folder, tell=tell, **asked)
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1])
+    run(place, place.parent / "home", tell=lambda said: print("episode" if said.entry else "evaluated", flush=True))
