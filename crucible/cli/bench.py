@@ -14,6 +14,7 @@ from crucible.cli.solve import ApproveOption, ConfigOption, without_none
 from crucible.errors import InputError
 
 if TYPE_CHECKING:
+    from crucible.cli.output import CountedBar
     from crucible.problems.bench.record import Results
     from crucible.problems.bench.run import Progress
     from crucible.problems.bench.stats import ArmSummary, Comparison
@@ -79,7 +80,7 @@ def run(
     """
     from crucible.app import Crucible
     from crucible.benchmark import ARMS, benchmark
-    from crucible.cli.output import print_json, say
+    from crucible.cli.output import CountedBar, say
     from crucible.config import load_settings
     from crucible.problems.bench.report import render
 
@@ -91,7 +92,7 @@ def run(
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; name a folder")
     settings = settings.changed({"cycles": {"approve": approved(settings.cycles.approval, as_json=as_json)}})
-    with _Progress(quiet=as_json) as progress, Crucible(settings=settings) as crucible:
+    with CountedBar("cells", quiet=as_json) as bar, Crucible(settings=settings) as crucible:
         results = benchmark(
             crucible,
             sets,
@@ -104,15 +105,9 @@ def run(
             memory=memory,
             command=f"crucible {shlex.join(sys.argv[1:])}",
             note=lambda text: say(f"note: {text}"),
-            tell=progress,
+            tell=_Progress(bar),
         )
-    files = render(results, out)
-    if as_json:
-        print_json(summary(results))
-    else:
-        _table(results)
-        for file in files:
-            say(f"written: {file}")
+    _show(results, render(results, out), as_json=as_json)
     return 0
 
 
@@ -127,18 +122,11 @@ def report(
     as_json: JsonOption = False,
 ) -> int:
     """Write the report of a benchmark anew: report.md, report.html, summary.json. One that is not finished says so."""
-    from crucible.cli.output import print_json, say
     from crucible.problems.bench.record import read
     from crucible.problems.bench.report import render
 
     results = read(folder)
-    files = render(results, out or folder)
-    if as_json:
-        print_json(summary(results))
-    else:
-        _table(results)
-        for file in files:
-            say(f"written: {file}")
+    _show(results, render(results, out or folder), as_json=as_json)
     return 0
 
 
@@ -241,6 +229,17 @@ def _comparisons(results: Results, arms: list[ArmSummary]) -> list[Comparison]:
     return [compared(results, one.arm, other.arm) for one, other in combinations(arms, 2)]
 
 
+def _show(results: Results, files: list[Path], *, as_json: bool) -> None:
+    from crucible.cli.output import print_json, say
+
+    if as_json:
+        print_json(summary(results))
+        return
+    _table(results)
+    for file in files:
+        say(f"written: {file}")
+
+
 def _table(results: Results) -> None:
     from rich.table import Table
 
@@ -267,47 +266,15 @@ def _table(results: Results) -> None:
 
 
 class _Progress:
-    """A bar with what is left on a terminal, a line now and then elsewhere. Call with every Progress."""
+    """Call with every Progress."""
 
-    LINE_EVERY_S = 60.0
-
-    def __init__(self, *, quiet: bool) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as Bar
-
-        from crucible.cli.output import stderr
-
+    def __init__(self, bar: CountedBar) -> None:
+        self._bar = bar
         self._passed: dict[str, list[bool]] = {}
-        self._said = 0.0
-        self._quiet = quiet
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            console=stderr(),
-            disable=quiet or not stderr().is_terminal,
-        )
-        self._task = self._bar.add_task("cells", total=None, note="loading the model")
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._bar.stop()
 
     def __call__(self, progress: Progress) -> None:
-        from crucible.cli.output import say
-
         self._passed.setdefault(progress.cell.arm, []).append(progress.cell.passed)
-        note = self._note(progress)
-        self._bar.update(self._task, completed=progress.done, total=progress.total, note=note)
-        last = progress.done == progress.total
-        if self._bar.disable and not self._quiet and (last or progress.seconds - self._said >= self.LINE_EVERY_S):
-            self._said = progress.seconds
-            say(f"{progress.done}/{progress.total} cells, {note}")
+        self._bar.show("cells", progress.done, progress.total, progress.seconds, self._note(progress))
 
     def _note(self, progress: Progress) -> str:
         """Speed, what is left by the cells done so far, and how the arms stand since this call began."""

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,3 +78,38 @@ def progress_bar(title: str) -> tuple[Callable[[int, int, str], None], Callable[
         lambda done, total, note: bar.update(task, completed=done, total=total or None, note=one_line(note)),
         bar.stop,
     )
+
+
+class CountedBar:
+    """What is done of how many: a bar with a note on a terminal, a line a minute elsewhere, nothing where `quiet`."""
+
+    LINE_EVERY_S = 60.0
+
+    def __init__(self, what: str, *, quiet: bool) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._said, self._quiet = 0.0, quiet
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=stderr(),
+            disable=quiet or not stderr().is_terminal,
+        )
+        self._task = self._bar.add_task(what, total=None, note="loading the model")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._bar.stop()
+
+    def show(self, what: str, done: int, total: int, seconds: float, note: str) -> None:
+        """seconds: since it began, for what is not a terminal."""
+        self._bar.update(self._task, description=what, completed=done, total=total, note=note)
+        if self._bar.disable and not self._quiet and (done == total or seconds - self._said >= self.LINE_EVERY_S):
+            self._said = seconds
+            say(f"{done}/{total} {what}{', ' if note else ''}{note}")

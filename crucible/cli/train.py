@@ -14,6 +14,7 @@ from crucible.cli.solve import ApproveOption, ConfigOption, without_none
 from crucible.errors import InputError
 
 if TYPE_CHECKING:
+    from crucible.cli.output import CountedBar
     from crucible.problems.train import Progress
     from crucible.problems.train_record import Trained
 
@@ -66,7 +67,7 @@ def train(
       crucible train starter --out training --eval-set my-problems.yaml --eval-every 50 --approve auto
     """
     from crucible.app import Crucible
-    from crucible.cli.output import print_json, say
+    from crucible.cli.output import CountedBar, print_json, say
     from crucible.config import load_settings
     from crucible.problems.train_record import RESULTS
     from crucible.training import train as trained_by
@@ -80,7 +81,7 @@ def train(
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; name a folder")
     settings = settings.changed({"cycles": {"approve": approved(settings.cycles.approval, as_json=as_json)}})
-    with _Progress(quiet=as_json) as progress, Crucible(settings=settings) as crucible:
+    with CountedBar("episodes", quiet=as_json) as bar, Crucible(settings=settings) as crucible:
         trained = trained_by(
             crucible,
             sets,
@@ -97,7 +98,7 @@ def train(
             limit=limit,
             command=f"crucible {shlex.join(sys.argv[1:])}",
             note=lambda text: say(f"note: {text}"),
-            tell=progress,
+            tell=_Progress(bar),
         )
     if as_json:
         print_json(summary(trained))
@@ -147,46 +148,15 @@ def _show(trained: Trained) -> None:
 
 
 class _Progress:
-    """A bar with what is left on a terminal, a line now and then elsewhere. Call with every Progress."""
+    """Call with every Progress."""
 
-    LINE_EVERY_S = 60.0
-
-    def __init__(self, *, quiet: bool) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as Bar
-
-        from crucible.cli.output import stderr
-
+    def __init__(self, bar: CountedBar) -> None:
+        self._bar = bar
         self._begun = self._succeeded = 0
-        self._said = 0.0
-        self._quiet = quiet
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            console=stderr(),
-            disable=quiet or not stderr().is_terminal,
-        )
-        self._task = self._bar.add_task("episodes", total=None, note="loading the model")
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._bar.stop()
 
     def __call__(self, progress: Progress) -> None:
-        from crucible.cli.output import say
-
         what, note = ("episodes", self._note(progress)) if progress.entry else ("evaluation", "")
-        self._bar.update(self._task, description=what, completed=progress.done, total=progress.total, note=note)
-        last = progress.done == progress.total
-        if self._bar.disable and not self._quiet and (last or progress.seconds - self._said >= self.LINE_EVERY_S):
-            self._said = progress.seconds
-            say(f"{progress.done}/{progress.total} {what}{', ' if note else ''}{note}")
+        self._bar.show(what, progress.done, progress.total, progress.seconds, note)
 
     def _note(self, progress: Progress) -> str:
         """Speed, what is left by the episodes of this call, evaluations between them included, and the level."""

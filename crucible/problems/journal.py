@@ -1,16 +1,19 @@
 """A file of JSON lines that is only ever added to, each line on the disk before the next thing is done.
 
 A line that was cut off by a kill is none: it is dropped when the file is opened. One process at a time: the caller holds
-the folder's lock.
+the folder (`held`).
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Generic, Self, TypeVar
 
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from crucible.errors import InputError, StoreError
@@ -33,6 +36,24 @@ def read(path: Path, kind: type[R]) -> list[R]:
             where = ".".join(map(str, one["loc"]))
             raise InputError(f"{path}, line {number}: {where}: {one['msg']}; remove the line, or the folder") from error
     return found
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Make `folder` and hold it; the kernel lets it go however this process ends. Raises InputError if another process
+    works on it, StoreError if it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f"{folder} is being worked on by another process") from error
+    except OSError as error:
+        raise StoreError(f"cannot make the folder {folder}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Journal(Generic[R]):

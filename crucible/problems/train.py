@@ -19,15 +19,14 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from crucible.errors import CancelledError, InputError, StoreError
+from crucible.errors import CancelledError, InputError
 from crucible.files import write_atomically
 from crucible.problems import hints
 from crucible.problems.bench.cells import cell_of
 from crucible.problems.curriculum import Past, next_round
-from crucible.problems.journal import Journal
+from crucible.problems.journal import Journal, held
 from crucible.problems.problem import Problem
 from crucible.problems.train_record import (
     EVALUATIONS,
@@ -122,22 +121,9 @@ def train(
     Raises InputError where the folder holds another training or another process works on it, and what `worker` raises;
     what was done by then stays. Ctrl-C ends the runs in work, which stay resumable; a second one does not disturb that.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot make the folder {folder}: {error.strerror}") from error
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InputError(f"{folder} is being worked on by another process") from error
-    try:
+    with held(folder), ExitStack() as stack:
         _begin(plan, folder)
-        with ExitStack() as stack:
-            loop = _Loop(plan, problems, eval_problems, folder, worker, goal, tell, stack)
-            return loop.run(save)
-    finally:
-        lock.release()
+        return _Loop(plan, problems, eval_problems, folder, worker, goal, tell, stack).run(save)
 
 
 def run_id(plan: TrainPlan, what: str) -> str:

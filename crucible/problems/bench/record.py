@@ -6,15 +6,14 @@ episodes. A line that was cut off by a kill is no cell: it is dropped when the f
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from crucible.errors import InputError, StoreError
+from crucible.errors import InputError
+from crucible.problems import journal
 from crucible.types import Frozen, ModelIdentity, Status, Tokens
 
 PLAN, CELLS = "plan.json", "cells.jsonl"
@@ -171,49 +170,10 @@ def read(folder: Path) -> Results:
         ) from error
     except (OSError, ValidationError, UnicodeDecodeError) as error:
         raise InputError(f"{folder / PLAN} cannot be read: {_first(error)}") from error
-    return Results(folder=str(folder), plan=plan, cells=tuple(_cells(folder / CELLS)))
-
-
-def _cells(path: Path) -> Iterator[Cell]:
-    if not path.exists():
-        return
-    *whole, _cut = path.read_bytes().split(b"\n")  # what follows the last line end was cut off, or is nothing
-    seen = set()
-    for number, line in enumerate(whole, 1):
-        try:
-            cell = Cell.model_validate_json(line)
-        except ValidationError as error:
-            raise InputError(f"{path}, line {number}: no cell of a benchmark: {_first(error)}") from error
-        if cell.key not in seen:
-            seen.add(cell.key)
-            yield cell
-
-
-class Writer:
-    """Appends cells to a folder. One process at a time: the caller holds the folder's lock."""
-
-    def __init__(self, folder: Path) -> None:
-        path = folder / CELLS
-        try:
-            self._file = path.open("ab")
-            whole = path.read_bytes()
-            self._file.truncate(whole.rfind(b"\n") + 1)
-        except OSError as error:
-            raise StoreError(f"cannot write {path}: {error.strerror}") from error
-
-    def add(self, cell: Cell) -> None:
-        """On the disk when this returns. Raises StoreError."""
-        try:
-            self._file.write(json.dumps(cell.model_dump(mode="json"), ensure_ascii=True).encode() + b"\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {self._file.name}: {error.strerror}; free some space, then run it again"
-            ) from error
-
-    def close(self) -> None:
-        self._file.close()
+    cells: dict[tuple[str, int, str], Cell] = {}
+    for cell in journal.read(folder / CELLS, Cell):
+        cells.setdefault(cell.key, cell)
+    return Results(folder=str(folder), plan=plan, cells=tuple(cells.values()))
 
 
 def _first(error: Exception) -> str:

@@ -15,12 +15,11 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock, Timeout
-
 from crucible.errors import CancelledError, ContextOverflowError, InputError
 from crucible.files import write_atomically
 from crucible.problems.bench.cells import cell_of
-from crucible.problems.bench.record import CELLS, PLAN, Cell, Plan, Results, Writer, keys, read
+from crucible.problems.bench.record import CELLS, PLAN, Cell, Plan, Results, keys, read
+from crucible.problems.journal import Journal, held
 from crucible.problems.problem import Problem
 from crucible.types import Episode, Event
 
@@ -68,16 +67,8 @@ def run(
     disk. Raises InputError where the folder holds another benchmark or
     another process works on it, and whatever `solve` raises; what was done by then stays. Ctrl-C ends the runs in work.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InputError(f"{folder} is being worked on by another process") from error
-    try:
+    with held(folder):
         return _locked(plan, problems, folder, solve, settled, tell)
-    finally:
-        lock.release()
 
 
 def _locked(
@@ -114,7 +105,7 @@ def _locked(
                 stop=str(error),
             )
 
-    writer = Writer(folder)
+    writer = Journal(folder / CELLS, Cell)
     pool = ThreadPoolExecutor(plan.parallel, thread_name_prefix="crucible-cell")
     try:
         waiting = iter(missing)
