@@ -29,7 +29,18 @@ COMMANDS = [
     ["doctor"],
     ["config", "show"],
     ["config", "validate"],
+    ["problems", "list"],
+    ["problems", "show"],
+    ["problems", "validate"],
+    ["bench", "run"],
+    ["bench", "report"],
+    ["bench", "compare"],
+    ["bench", "rewards"],
+    ["train"],
 ]
+FORGETFUL = {"CRUCIBLE_TOOLS__MEMORY": "false", "CRUCIBLE_TOOLS__DATASET_LOGGING": "false"}
+"""Loading the text encoder takes longer than everything else that most of these tests do."""
+REMEMBERS = {"CRUCIBLE_TOOLS__MEMORY": "true", "CRUCIBLE_TOOLS__DATASET_LOGGING": "true"}
 
 
 @pytest.fixture
@@ -52,6 +63,7 @@ class Crucible:
                 **os.environ,
                 "CRUCIBLE_MODEL__SCRIPT": str(self.script),
                 "CRUCIBLE_MODEL__ENGINE": "scripted",
+                **FORGETFUL,
                 **environment,
             },
             cwd=self.folder,
@@ -120,7 +132,7 @@ def test_unsolved_is_exit_code_1_and_refused_is_3(crucible: Crucible) -> None:
 
 @pytest.mark.sandbox
 def test_what_was_solved_is_found_again(crucible: Crucible) -> None:
-    crucible("solve", TASK, "--approve", "auto")
+    crucible("solve", TASK, "--approve", "auto", **REMEMBERS)
     (hit,) = json.loads(crucible("memory", "search", "multiply by two", "--json").stdout)
     assert set(hit) == {"episode_id", "score", "kind", "title", "text", "code", "solved", "created"}
     assert hit["solved"] and "def double" in hit["code"]

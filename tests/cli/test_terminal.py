@@ -12,6 +12,8 @@ import pexpect
 import psutil
 import pytest
 
+from tests.cli.test_commands import FORGETFUL, REMEMBERS
+
 REPOSITORY = Path(__file__).parents[2]
 RIGHT = "```python\ndef double(n):\n    return n + n\n```"
 SLOW = "```python\nimport time\ntime.sleep(60)\ndef double(n):\n    return n + n\n```"
@@ -22,13 +24,14 @@ Spawn = Callable[..., "pexpect.spawn[str]"]
 
 @pytest.fixture
 def spawn(tmp_path: Path) -> Spawn:
-    def start(*arguments: str, replies: list[str] | None = None) -> pexpect.spawn[str]:
+    def start(*arguments: str, replies: list[str] | None = None, remembers: bool = False) -> pexpect.spawn[str]:
         script = tmp_path / "script.json"
         script.write_text(json.dumps(replies or [RIGHT]))
         environment = {
             **os.environ,
             "CRUCIBLE_MODEL__SCRIPT": str(script),
             "CRUCIBLE_MODEL__ENGINE": "scripted",
+            **(REMEMBERS if remembers else FORGETFUL),
             "TERM": "xterm-256color",
         }
         command = [str(REPOSITORY / "main.py"), *arguments]
@@ -99,7 +102,7 @@ def test_ctrl_c_at_the_question_ends_with_130(spawn: Spawn) -> None:
 
 @pytest.mark.sandbox
 def test_the_interactive_session(spawn: Spawn) -> None:
-    child = spawn()
+    child = spawn(remembers=True)
     child.expect("/help")
     child.sendline("/nonsense")
     child.expect("unknown command")

@@ -18,7 +18,7 @@ from crucible.problems.bench.run import Progress
 from tests.conftest import settings_at
 from tests.memory.episodes import HashEncoder
 
-NUMBERS = range(2, 11)
+NUMBERS = range(2, 9)
 ARMS = ("single", "best-of-n", "loop", "placebo")
 SEEDS = (0, 1)
 

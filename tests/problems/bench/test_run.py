@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -73,11 +75,10 @@ def test_nothing_of_the_runs_is_left_but_the_results(whole: Results) -> None:
     assert left == {"plan.json", CELLS, "episodes"}
 
 
-def test_killed_at_random_points_it_ends_with_the_same_results(whole: Results, tmp_path: Path) -> None:
-    lot = random.Random(4)
-    folder = tmp_path / "out"
-    kills = 0
-    for _ in range(KILLS):
+def killed(folder: Path, kills: int, lot: random.Random) -> int:
+    """How often a benchmark in `folder` was begun and killed, each time soon after one more cell was done."""
+    done = 0
+    for _ in range(kills):
         child = subprocess.Popen(
             [sys.executable, "-m", "tests.problems.bench.small", str(folder)],
             cwd=ROOT,
@@ -88,13 +89,24 @@ def test_killed_at_random_points_it_ends_with_the_same_results(whole: Results, t
         said = child.stdout.readline()  # a cell is done; the next are in work
         time.sleep(lot.uniform(0.0, 0.12))
         child.send_signal(signal.SIGKILL)
-        kills += child.wait() == -signal.SIGKILL and said == "cell\n"
-    assert kills == KILLS
-    resumed = run(folder, tmp_path / "home")
-    assert outcome(resumed) == outcome(whole)
-    store = MemoryStore(folder / "episodes", encoder=HashEncoder())
-    assert store.stats().episodes == len(whole.cells)
-    assert all(store.get(cell.episode_id) is not None for cell in resumed.cells)
+        done += child.wait() == -signal.SIGKILL and said == "cell\n"
+        child.stdout.close()
+    return done
+
+
+def test_killed_at_random_points_it_ends_with_the_same_results(whole: Results, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("a", "b")]  # two at a time: most of it is starting Python
+    for folder in folders:
+        folder.mkdir()
+    with ThreadPoolExecutor(2) as threads:
+        lots = map(random.Random, (4, 5))
+        assert list(threads.map(killed, [each / "out" for each in folders], [KILLS // 2] * 2, lots)) == [KILLS // 2] * 2
+    for folder in folders:
+        resumed = run(folder / "out", folder / "home")
+        assert outcome(resumed) == outcome(whole)
+        store = MemoryStore(folder / "out" / "episodes", encoder=HashEncoder())
+        assert store.stats().episodes == len(whole.cells)
+        assert all(store.get(cell.episode_id) is not None for cell in resumed.cells)
 
 
 def test_ctrl_c_keeps_what_is_done_and_the_same_call_goes_on(whole: Results, tmp_path: Path) -> None:
@@ -110,7 +122,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_call_goes_on(whole: Results, tmp
 
 
 def test_a_line_that_was_cut_off_is_run_again(whole: Results, tmp_path: Path) -> None:
-    run(tmp_path / "out", tmp_path / "home")
+    shutil.copytree(whole.folder, tmp_path / "out")
     cells = tmp_path / "out" / CELLS
     data = cells.read_bytes()
     cells.write_bytes(data[: data.rstrip(b"\n").rfind(b"\n") + 40])

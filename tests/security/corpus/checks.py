@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from crucible.security.base import Execution
 from crucible.security.text import one_line, printable
 from crucible.types import Event, Feedback, FindingKind, Verdict
+from tests.security.corpus import pages
 from tests.security.corpus.entries import Expect
 
 CLIPPED = 400
@@ -213,12 +214,22 @@ def _no_bidi(expect: Expect, outcome: Outcome) -> Iterator[str]:
 
 
 def _html(expect: Expect, outcome: Outcome) -> Iterator[str]:
-    """Nothing in Crucible writes HTML. The day something does, this fails until it asks that part."""
+    """No text makes an element of a page, and every file that writes HTML is asked."""
     package = files("crucible")
     assert isinstance(package, Path)
     for path in package.rglob("*"):
-        if path.suffix in (".py", ".j2", ".yaml") and _WRITES_HTML.search(path.read_text("utf-8")):
-            yield f"{path.relative_to(package)} writes HTML: have this check look at what it makes of the output"
+        name = path.relative_to(package).as_posix()
+        if (
+            path.suffix in (".py", ".j2", ".yaml")
+            and name not in pages.WRITERS
+            and _WRITES_HTML.search(path.read_text("utf-8"))
+        ):
+            yield f"{name} writes HTML: have this check look at what it makes of the output"
+    for name, page, plain in zip(
+        pages.WRITERS, pages.written_about(outcome.printed), pages.written_about("x"), strict=True
+    ):
+        if more := pages.Elements(page).found - pages.Elements(plain).found:
+            yield f"the output makes {sorted(more)} in what {name} writes"
 
 
 def prompt_about(text: str) -> str:
