@@ -22,7 +22,7 @@ from tests.security.corpus.runner import Job, Result
 
 ORDINARY_UID = 1000
 TIMEOUT_S = 240.0
-WORKERS = 2
+WORKERS = 3
 
 
 class Combination(NamedTuple):
