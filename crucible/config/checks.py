@@ -69,7 +69,9 @@ def check(source: Source) -> list[str]:
 def nearest(place: Place) -> str | None:
     """The known dotted key most like a wrong one; the same section first, then the others."""
     *section, key = (str(part)[:64].lower().replace("-", "_") for part in place[:2])
-    near = difflib.get_close_matches(key, SECTIONS.get(section[0], ()) if section else SECTIONS, n=1)
+    known = tuple(SECTIONS.get(section[0], ()) if section else SECTIONS)
+    near = difflib.get_close_matches(key, known, n=1)
+    near = near or [each for each in known if sorted(each) == sorted(key)]  # two letters swapped in a short word
     if near:
         return ".".join([*section, near[0]])
     leaves = {dotted.partition(".")[2]: dotted for dotted in reversed(KEYS)}  # of two alike, the earlier section's

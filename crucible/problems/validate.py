@@ -79,9 +79,11 @@ def _sources(problem: Problem) -> Found:
     task = problem.task
     sources = [("preamble", task.preamble), ("checker", task.checker), ("tests", task.tests)]
     sources += [("hidden_tests", problem.hidden.tests), *_numbered("solutions", problem.solutions)]
+    given: set[str] = set()
     for field, source in sources:
         try:
             tree = ast.parse(source)
+            given |= _defined(tree) if field == "preamble" else set()
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             if not re.search(r"^\s*>>> ", source, re.M):  # a session, which the suite reads
                 line = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error)
@@ -91,7 +93,7 @@ def _sources(problem: Problem) -> Found:
             yield field, "defines no function check(args, kwargs, expected, actual)"
         if field.startswith("solutions") and task.entry_point:
             name = re.split(r"\W", task.entry_point)[0]
-            if name not in _defined(tree) | _defined(ast.parse(task.preamble)):
+            if name not in _defined(tree) | given:
                 yield "entry_point", f"{task.entry_point!r} is not in {field}"
     known = {_normal(source): field for field, source in _numbered("solutions", problem.solutions)}
     for field, source in _numbered("mutants", problem.mutants):

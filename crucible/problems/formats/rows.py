@@ -22,6 +22,7 @@ from crucible.problems.formats.tests import (
     examples_in,
     first_asserts,
     first_methods,
+    is_expression,
     parse,
     with_preamble,
 )
@@ -47,7 +48,9 @@ def read(row: dict[str, Any], origin: str, *, plus: bool = False) -> Problem:
         return _prediction(fields)
     source, meta = fields.word("source"), fields.typed("meta", dict) or {}
     tests, preamble = fields.text("tests").replace("\r\n", "\n"), fields.text("preamble")
-    entry: str | None = fields.text("entry_point") or None
+    entry = fields.text("entry_point").strip() or None
+    if entry is not None and not is_expression(entry):
+        raise fields.error("entry_point", f"{entry!r:.60} is no name of a function or method")
     prompt, solution, visible = fields.required("prompt"), fields.text("canonical_solution"), ""
     buggy = fields.text("buggy_solution") or Fields(meta, origin).text("buggy_solution")
     if buggy:
@@ -59,6 +62,7 @@ def read(row: dict[str, Any], origin: str, *, plus: bool = False) -> Problem:
     limits = SLOW if _seconds(meta, "canonical_seconds") > SLOW_S else None
     if fields.word("language") in ("", "python") and tests.strip():
         tree = parse(tests, origin, "tests")
+        parse(preamble, origin, "preamble")
         if source == "mbpp":
             visible = first_asserts(tree, 1)
         elif "exercism" in source:

@@ -21,6 +21,15 @@ def parse(source: str, origin: str, field: str) -> ast.Module:
         raise ProblemError(origin, field, f"does not parse: {error or 'nested too deeply'}") from error
 
 
+def is_expression(text: str) -> bool:
+    """Whether it can stand where a function is called: `f`, `Solution().f`."""
+    try:
+        ast.parse(text, mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
 def after_asserts(tree: ast.Module, count: int) -> int:
     """How many of the statements it takes for `count` asserts to have run."""
     places = [number for number, node in enumerate(tree.body, 1) if isinstance(node, ast.Assert)]
@@ -33,7 +42,9 @@ def first_asserts(tree: ast.Module, count: int) -> str:
 
 
 def check_asserts(tree: ast.Module, entry: str, count: int) -> str:
-    """The first `count` asserts in `check(candidate)`, on `entry` itself."""
+    """The first `count` asserts in `check(candidate)`, on `entry` itself; none where that is no expression."""
+    if not is_expression(entry):
+        return ""
     bodies = [node.body for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "check"]
     asserts = [node for body in bodies for node in body if isinstance(node, ast.Assert)][:count]
     named = _Named(ast.parse(entry, mode="eval").body)
@@ -80,9 +91,14 @@ def examples_in(prompt: str) -> int:
 
 
 def _defined(preamble: str) -> set[str]:
-    """The names a preamble defines. Its star imports are left out: tests use what the author wrote for them."""
+    """The names a preamble defines; none where it is no Python. Its star imports are left out: tests use what the author
+    wrote for them."""
     found: set[str] = set()
-    for node in ast.parse(preamble).body:
+    try:
+        body = ast.parse(preamble).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return found
+    for node in body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             found.add(node.name)
         elif isinstance(node, ast.Assign):
