@@ -30,7 +30,7 @@ from crucible.cli import (
     solve,
     train,
 )
-from crucible.errors import CrucibleError
+from crucible.errors import CancelledError, CrucibleError
 
 # Typer keeps its own copy of click's exceptions and names only some of them: BadParameter → UsageError → ClickException.
 ClickException: Any = typer.BadParameter.__mro__[2]
@@ -91,6 +91,8 @@ def main() -> NoReturn:
     code = 0
     try:
         code = app(standalone_mode=False) or 0
+        if code == CancelledError.exit_code:  # Typer makes an exit of Ctrl-C, and says nothing
+            code = _fail("interrupted", code)
     except CrucibleError as error:
         code = _fail(str(error), error.exit_code)
     except ClickException as error:
