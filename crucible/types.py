@@ -151,6 +151,8 @@ class ModelIdentity(Frozen):
 
     name: str
     engine: str
+    build: str = ""
+    """What the engine says it is built of; empty where it is not known."""
     sha256: str | None = None
     adapter: str | None = None
     context_length: int = 0

@@ -92,7 +92,7 @@ def run(
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; name a folder")
     settings = settings.changed({"cycles": {"approve": approved(settings.cycles.approval, as_json=as_json)}})
-    with CountedBar("cells", quiet=as_json) as bar, Crucible(settings=settings) as crucible:
+    with CountedBar("cells", quiet=as_json, note="loading the model") as bar, Crucible(settings=settings) as crucible:
         results = benchmark(
             crucible,
             sets,

@@ -85,6 +85,43 @@ def pull(
 
 
 @app.command()
+def build(
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Delete what was built; the prebuilt engine serves.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Compile the embedded engine for this very processor, once. Takes some minutes; broken off, it goes on.
+
+    The prebuilt engine runs on any processor with AVX2 and uses no more of it. Needs cmake and a C++ compiler.
+    """
+    import time
+
+    from crucible.cli.output import CountedBar, print_json, say
+    from crucible.config import load_settings
+    from crucible.models import native
+
+    cache = load_settings().paths.models
+    if remove:
+        gone = native.remove(cache)
+        if as_json:
+            print_json([str(path) for path in gone])
+        else:
+            say(f"removed {len(gone)}" if gone else "there was none")
+        return 0
+    began = time.monotonic()
+    with CountedBar("preparing", quiet=as_json) as bar:
+        path = native.build(
+            cache, lambda done, total, doing: bar.show(doing, done, total, time.monotonic() - began, "")
+        )
+    if as_json:
+        print_json({"path": str(path), "wall_s": round(time.monotonic() - began, 1)})
+    else:
+        typer.echo(f"{path}")
+    return 0
+
+
+@app.command()
 def status(
     model: Annotated[str | None, typer.Option(help="Model to try in place of the configured one.")] = None,
     as_json: JsonOption = False,

@@ -85,7 +85,7 @@ class CountedBar:
 
     LINE_EVERY_S = 60.0
 
-    def __init__(self, what: str, *, quiet: bool) -> None:
+    def __init__(self, what: str, *, quiet: bool, note: str = "") -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         self._said, self._quiet = 0.0, quiet
@@ -98,7 +98,7 @@ class CountedBar:
             console=stderr(),
             disable=quiet or not stderr().is_terminal,
         )
-        self._task = self._bar.add_task(what, total=None, note="loading the model")
+        self._task = self._bar.add_task(what, total=None, note=note)
 
     def __enter__(self) -> Self:
         self._bar.start()

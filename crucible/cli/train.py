@@ -81,7 +81,10 @@ def train(
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; name a folder")
     settings = settings.changed({"cycles": {"approve": approved(settings.cycles.approval, as_json=as_json)}})
-    with CountedBar("episodes", quiet=as_json) as bar, Crucible(settings=settings) as crucible:
+    with (
+        CountedBar("episodes", quiet=as_json, note="loading the model") as bar,
+        Crucible(settings=settings) as crucible,
+    ):
         trained = trained_by(
             crucible,
             sets,

@@ -51,6 +51,8 @@ class ModelSettings(Section):
     """A name from the catalogue, or what the server at `base_url` calls its model."""
     engine: Literal["auto", "embedded", "openai", "scripted", "sglang"]
     """What runs the model; `auto`: SGLang where configured or a GPU can run it, else the embedded engine."""
+    build: Literal["auto", "prebuilt"]
+    """Which embedded engine: `auto` takes the one compiled for this machine (`crucible models build`) where there is one."""
     adapter: Name | None = None
     """Fine-tuned adapter served on top of the model, by name; None serves the base model."""
     base_url: Url | None = None

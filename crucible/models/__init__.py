@@ -30,7 +30,7 @@ def engine_of(settings: ModelSettings) -> str:
 def load_model(settings: ModelSettings, *, cache_dir: Path, log_dir: Path | None = None) -> Model:
     """Start or reach the configured engine.
 
-    cache_dir: where pulled models lie. log_dir: where the embedded engine's log goes, default nowhere.
+    cache_dir: where pulled models and the compiled engine lie. log_dir: where the embedded engine's log goes, default nowhere.
     Raises InputError (unknown model, adapter or engine) and ModelUnavailableError (not pulled, not startable)."""
     engine = engine_of(settings)
     if settings.adapter is not None:
@@ -59,6 +59,7 @@ def load_model(settings: ModelSettings, *, cache_dir: Path, log_dir: Path | None
     from crucible.models.catalogue import resolve
     from crucible.models.embedded import EmbeddedModel
     from crucible.models.files import locate
+    from crucible.models.native import program
 
     source = resolve(settings.name)
     file = locate(source, cache_dir)
@@ -71,6 +72,7 @@ def load_model(settings: ModelSettings, *, cache_dir: Path, log_dir: Path | None
         threads=settings.threads,
         port=settings.port,
         timeout_s=settings.timeout_s,
+        program=None if settings.build == "prebuilt" else program(cache_dir),
         log_dir=log_dir,
     )
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -45,7 +46,8 @@ class EmbeddedModel:
 
     path: the model file, verified by whoever passes it. context_length: tokens one request may span. slots: requests
     decoded at once; more of them wait. threads: 0 takes what the machine has. port: 0 takes a free one.
-    timeout_s: seconds without a sign of life after which a request fails. log_dir: for `engine.log`, None keeps none.
+    timeout_s: seconds without a sign of life after which a request fails. program: llama.cpp's server compiled for this
+    machine, None takes the prebuilt one. log_dir: for `engine.log`, None keeps none.
 
     Raises InputError (port in use) and ModelUnavailableError (the engine cannot load the file).
     """
@@ -61,12 +63,21 @@ class EmbeddedModel:
         threads: int = 0,
         port: int = 0,
         timeout_s: float = 300.0,
+        program: Path | None = None,
         log_dir: Path | None = None,
         start_timeout_s: float = 180.0,
     ) -> None:
-        self._options = EngineOptions(path=path, context_length=context_length, slots=slots, threads=threads, port=port)
+        self._options = EngineOptions(
+            path=path, context_length=context_length, slots=slots, threads=threads, port=port, program=program
+        )
         self._timeout_s, self._log_dir, self._start_timeout_s = timeout_s, log_dir, start_timeout_s
-        self._identity = ModelIdentity(name=name, engine="embedded", sha256=sha256, context_length=context_length)
+        self._identity = ModelIdentity(
+            name=name,
+            engine="embedded",
+            build=f"llama.cpp of xllamacpp {version('xllamacpp')}, {'native' if program else 'prebuilt'}",
+            sha256=sha256,
+            context_length=context_length,
+        )
         self._notices: list[str] = []
         self._lock = threading.Lock()
         self._restarted = False

@@ -30,7 +30,9 @@ def llama_request(prompt: str, sampling: Sampling, slot: int | None = None) -> R
     if sampling.temperature == 0:
         body |= {"samplers": ["top_k"], "top_k": 1}
     else:
-        body["samplers"] = ["temperature", "top_p"]
+        # Sorting the whole vocabulary takes 3 ms a token. What is 10^7 times less likely than the first choice (a vocabulary
+        # of 150,000 has 1.5 % of its probability at the very most) has no place in a nucleus of 0.98 or less.
+        body |= {"samplers": ["temperature", "min_p", "top_p"], "min_p": 1e-7 if sampling.top_p <= 0.98 else 0.0}
     if sampling.json_schema is not None:
         body["json_schema"] = sampling.json_schema
     if sampling.grammar is not None:

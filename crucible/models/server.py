@@ -3,39 +3,79 @@
     python server.py      settings as one line of JSON on stdin, whose end is the parent's end; one line of JSON on stdout
                           when the server is ready; the engine's log on stderr
 
-A forked watchdog waits for the end of stdin and kills this process. It is a process and not a thread, because a model
-that is loading or decoding may hold Python's lock. This file is run as a script and imports nothing of Crucible.
+The server is the prebuilt library's, or this process becomes the compiled program that the settings name. A forked
+watchdog waits for the end of stdin and kills it. That is a process and not a thread, because a model that is loading or
+decoding may hold Python's lock. This file is run as a script and imports nothing of Crucible.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import select
 import shutil
 import signal
+import socket
 import sys
-import time
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 LOOK_S = 0.5
+READY_LOOK_S = 0.05
+HOST = "127.0.0.1"
 CACHE_MIB = 512
 """Memory for prompts that left their slot; llama.cpp's own default is 8 GiB."""
 BATCH_TOKENS = 256
 
 
-def watchdog(server: int, slot_dir: str) -> None:
-    """In the forked child: kill `server` when stdin ends; end when it does. Leaves no saved slots behind."""
-    for stream in (1, 2):
-        os.close(stream)  # else nobody who reads them would see the server's end
+def watchdog(server: int, parent: int, slot_dir: str, port: int) -> NoReturn:
+    """In the forked child: kill `server` when stdin or `parent` ends; end when it does. Leaves no saved slots behind.
+
+    `port`, where not 0, is the compiled program's, whose readiness is told here.
+    """
+    os.close(2)  # else nobody who reads it would see the server's end, and so with 1
+    if not port:
+        os.close(1)
     while os.getppid() == server:
-        readable, _, _ = select.select([0], [], [], LOOK_S)
+        if port and answers(port):
+            say_ready(1, f"http://{HOST}:{port}")
+            os.close(1)
+            port = 0
+        readable, _, _ = select.select([0], [], [], READY_LOOK_S if port else LOOK_S)
         if readable and os.read(0, 1) == b"":
+            break
+        if parent_of(server) != parent:  # a copy of the parent may hold stdin open
             break
     if os.getppid() == server:
         os.kill(server, signal.SIGKILL)
     shutil.rmtree(slot_dir, ignore_errors=True)
     os._exit(0)
+
+
+def answers(port: int) -> bool:
+    """Whether the model is loaded there."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=1.0)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def say_ready(to: int, url: str) -> None:
+    os.write(to, json.dumps({"url": url}).encode() + b"\n")
+
+
+def parent_of(pid: int) -> int:
+    try:
+        return int(
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1]
+        )
+    except OSError:
+        return 0
 
 
 def parameters(settings: dict[str, Any]) -> Any:  # noqa: ANN401 - xllamacpp has no types
@@ -64,24 +104,69 @@ def parameters(settings: dict[str, Any]) -> Any:  # noqa: ANN401 - xllamacpp has
     return params
 
 
-def main() -> None:
-    parent = os.getppid()
-    settings = json.loads(sys.stdin.readline())
-    me = os.getpid()
-    if os.fork() == 0:
-        watchdog(me, settings["slot_dir"])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def arguments(settings: dict[str, Any], port: int) -> list[str]:
+    """`parameters` for the compiled program."""
+    slots, threads, batch = settings["slots"], settings["threads"], BATCH_TOKENS
+    options = {
+        "model": settings["path"],
+        "host": HOST,
+        "port": port,
+        "parallel": slots,
+        "ctx-size": slots * settings["context_length"],
+        "fit": "off",  # it would change what was not asked for
+        "slot-save-path": settings["slot_dir"].rstrip("/") + "/",
+        "cache-ram": CACHE_MIB,
+        "threads-http": slots + 16,
+        "verbosity": 2,
+        "batch-size": batch,
+        "ubatch-size": batch,
+        "threads": threads,
+        "threads-batch": threads,
+        "poll": 0,
+        "poll-batch": 0,
+    }
+    pairs = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    return [settings["program"], *pairs, "--no-kv-unified", "--no-warmup", "--no-ui", "--offline"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def become(settings: dict[str, Any], port: int) -> NoReturn:
+    """Turns this process into the compiled program."""
+    os.dup2(2, 1)
+    command = arguments(settings, port)
+    # In the environment the key is not for all to see, as it is among the arguments.
+    os.execve(command[0], command, os.environ | {"LLAMA_API_KEY": settings["api_key"]})  # noqa: S606
+
+
+def serve(settings: dict[str, Any]) -> NoReturn:
+    """Runs the prebuilt library's server in this process."""
     answer = os.dup(1)
     os.dup2(2, 1)  # native code may print to stdout, which is kept for the one line
 
     import xllamacpp
 
     server = xllamacpp.Server(parameters(settings))  # returns when the model is loaded and the port is open
-    os.write(answer, json.dumps({"url": server.listening_address}).encode() + b"\n")
+    say_ready(answer, server.listening_address)
     os.close(answer)
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(0)  # second to the watchdog: a copy of the parent may hold stdin open
+    while True:
+        signal.pause()
+
+
+def main() -> None:
+    parent, me = os.getppid(), os.getpid()
+    settings = json.loads(sys.stdin.readline())
+    port = (settings["port"] or free_port()) if settings["program"] else 0
+    if os.fork() == 0:
+        watchdog(me, parent, settings["slot_dir"], port)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if port:
+        become(settings, port)
+    serve(settings)
 
 
 if __name__ == "__main__":

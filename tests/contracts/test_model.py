@@ -18,7 +18,7 @@ from crucible.models.embedded import EmbeddedModel
 from crucible.models.openai import OpenAIModel
 from crucible.models.scripted import ScriptedModel
 from crucible.types import Message, Sampling
-from tests.models.serving import serve, small_model
+from tests.models.serving import native_program, serve, small_model
 
 CONTEXT = 1024
 REPLY = "The numbers are 1, 2, 3, 4, 5 and so on. " * 200
@@ -38,10 +38,17 @@ def embedded() -> Iterator[EmbeddedModel]:
         yield model
 
 
+@pytest.fixture(scope="module")
+def native() -> Iterator[EmbeddedModel]:
+    with serve(small_model(), slots=4, context_length=CONTEXT, program=native_program()) as model:
+        yield model
+
+
 @pytest.fixture(
     params=[
         "scripted",
         pytest.param("embedded", marks=pytest.mark.model),
+        pytest.param("native", marks=pytest.mark.model),
         pytest.param("openai", marks=pytest.mark.model),
     ]
 )
@@ -49,10 +56,10 @@ def model(request: pytest.FixtureRequest) -> Iterator[Model]:
     if request.param == "scripted":
         yield ScriptedModel([REPLY], context_length=CONTEXT)
         return
-    engine: EmbeddedModel = request.getfixturevalue("embedded")
-    if request.param == "embedded":
-        yield engine
+    if request.param in ("embedded", "native"):
+        yield request.getfixturevalue(request.param)
         return
+    engine: EmbeddedModel = request.getfixturevalue("embedded")
     url, key = engine.endpoint()
     with OpenAIModel(f"{url}/v1", "any", api_key=key, prefill=True, context_length=CONTEXT) as client:
         yield client

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from crucible.config.paths import find_paths
+from crucible.models import native
 from crucible.models.embedded import EmbeddedModel
 from crucible.models.pull import pull
 
@@ -16,8 +19,22 @@ def small_model() -> Path:
     return pull(NAME, find_paths().models)
 
 
+def native_program() -> Path:
+    """llama.cpp compiled for this machine; the test is skipped where nobody built it."""
+    found = native.program(find_paths().models)
+    if found is None:
+        pytest.skip("the engine was not compiled here (crucible models build)")
+    return found
+
+
 def serve(
-    path: Path, *, slots: int = 2, context_length: int = 1024, port: int = 0, log_dir: Path | None = None
+    path: Path,
+    *,
+    slots: int = 2,
+    context_length: int = 1024,
+    port: int = 0,
+    program: Path | None = None,
+    log_dir: Path | None = None,
 ) -> EmbeddedModel:
     """One thread, so that a busy machine slows the tests down and no more."""
     return EmbeddedModel(
@@ -27,6 +44,7 @@ def serve(
         context_length=context_length,
         threads=1,
         port=port,
+        program=program,
         log_dir=log_dir,
         timeout_s=120.0,
     )

@@ -1,4 +1,7 @@
-"""The embedded engine's child process: it starts, crashes, is started anew, and never outlives its parent."""
+"""The embedded engine's child process: it starts, crashes, is started anew, and never outlives its parent.
+
+All of it with the prebuilt library and, where it was compiled, with the native program.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from crucible.errors import EngineCrashedError, EngineError, InputError, ModelUn
 from crucible.models.embedded import SHARE_FROM_CHARS, EmbeddedModel
 from crucible.models.process import usable_cores
 from crucible.types import Message, Sampling
-from tests.models.serving import serve, small_model
+from tests.models.serving import native_program, serve, small_model
 
 pytestmark = pytest.mark.model
 
@@ -33,9 +36,14 @@ def path() -> Path:
     return small_model()
 
 
+@pytest.fixture(params=["prebuilt", "native"])
+def program(request: pytest.FixtureRequest) -> Path | None:
+    return native_program() if request.param == "native" else None
+
+
 @pytest.fixture
-def model(path: Path, tmp_path: Path) -> Iterator[EmbeddedModel]:
-    with serve(path, log_dir=tmp_path / "logs") as engine:
+def model(path: Path, tmp_path: Path, program: Path | None) -> Iterator[EmbeddedModel]:
+    with serve(path, log_dir=tmp_path / "logs", program=program) as engine:
         yield engine
 
 
@@ -107,9 +115,9 @@ def test_threads_that_meet_one_crash_share_one_restart(model: EmbeddedModel) -> 
     assert len(model.notices()) == 1
 
 
-def test_closing_ends_the_child_and_leaves_nothing(path: Path) -> None:
+def test_closing_ends_the_child_and_leaves_nothing(path: Path, program: Path | None) -> None:
     before = set(Path(tempfile.gettempdir()).glob("crucible-slots-*"))
-    model = serve(path)
+    model = serve(path, program=program)
     family = [psutil.Process(model.pid), *psutil.Process(model.pid).children()]
     assert len(family) == 2  # the server and its watchdog
     model.close()
@@ -127,7 +135,8 @@ from crucible.models.embedded import EmbeddedModel
 from crucible.types import Message, Sampling
 if sys.argv[2] == "loading":
     threading.Timer(float(sys.argv[3]), lambda: print("now", flush=True)).start()
-model = EmbeddedModel(Path(sys.argv[1]), name="m", threads=1, slots=2, context_length=1024)
+program = Path(sys.argv[4]) if sys.argv[4:] else None
+model = EmbeddedModel(Path(sys.argv[1]), name="m", threads=1, slots=2, context_length=1024, program=program)
 if sys.argv[2] == "idle":
     print("now", flush=True)
     threading.Event().wait()
@@ -146,11 +155,11 @@ except KeyboardInterrupt:
 
 
 def start_parent(
-    path: Path, folder: Path, state: str, wait: str = "0"
+    path: Path, folder: Path, program: Path | None, state: str, wait: str = "0"
 ) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
     """A process that owns an engine, and all its descendants once it is in `state`."""
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(path), state, wait],
+        [sys.executable, "-c", PARENT, str(path), state, wait, *([str(program)] if program else [])],
         stdout=subprocess.PIPE,
         text=True,
         cwd=folder,
@@ -163,15 +172,17 @@ def start_parent(
 @pytest.mark.parametrize(
     ("state", "wait"), [("idle", "0"), ("generating", "0"), ("loading", "0.1"), ("loading", "0.4")]
 )
-def test_kill_9_of_the_parent_leaves_no_process(path: Path, tmp_path: Path, state: str, wait: str) -> None:
-    parent, family = start_parent(path, tmp_path, state, wait)
+def test_kill_9_of_the_parent_leaves_no_process(
+    path: Path, tmp_path: Path, state: str, wait: str, program: Path | None
+) -> None:
+    parent, family = start_parent(path, tmp_path, program, state, wait)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     assert psutil.wait_procs(family, timeout=5)[1] == []
 
 
-def test_a_stopped_engine_does_not_outlive_its_parent_either(path: Path, tmp_path: Path) -> None:
-    parent, family = start_parent(path, tmp_path, "idle")
+def test_a_stopped_engine_does_not_outlive_its_parent_either(path: Path, tmp_path: Path, program: Path | None) -> None:
+    parent, family = start_parent(path, tmp_path, program, "idle")
     server = next(process for process in family if process.children())
     server.suspend()  # nothing inside it runs any more, as in a hung native call
     parent.send_signal(signal.SIGKILL)
@@ -179,8 +190,8 @@ def test_a_stopped_engine_does_not_outlive_its_parent_either(path: Path, tmp_pat
     assert psutil.wait_procs(family, timeout=5)[1] == []
 
 
-def test_ctrl_c_ends_a_generation_at_once(path: Path, tmp_path: Path) -> None:
-    parent, family = start_parent(path, tmp_path, "generating")
+def test_ctrl_c_ends_a_generation_at_once(path: Path, tmp_path: Path, program: Path | None) -> None:
+    parent, family = start_parent(path, tmp_path, program, "generating")
     began = time.monotonic()
     os.killpg(parent.pid, signal.SIGINT)
     assert parent.communicate(timeout=20)[0] == "interrupted\n"
@@ -189,13 +200,13 @@ def test_ctrl_c_ends_a_generation_at_once(path: Path, tmp_path: Path) -> None:
     assert psutil.wait_procs(family, timeout=5)[1] == []
 
 
-def test_nothing_in_the_working_directory_is_imported(path: Path, tmp_path: Path) -> None:
+def test_nothing_in_the_working_directory_is_imported(path: Path, tmp_path: Path, program: Path | None) -> None:
     for name in ("json", "select", "xllamacpp", "numpy"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')")
     here = Path.cwd()
     os.chdir(tmp_path)
     try:
-        serve(path).close()
+        serve(path, program=program).close()
     finally:
         os.chdir(here)
     assert not (tmp_path / "imported").exists()
@@ -204,46 +215,46 @@ def test_nothing_in_the_working_directory_is_imported(path: Path, tmp_path: Path
 # ------------------------------------------------------------- starting
 
 
-def test_a_port_in_use_is_named_with_what_to_do(path: Path) -> None:
+def test_a_port_in_use_is_named_with_what_to_do(path: Path, program: Path | None) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(InputError, match=rf"port {port} is in use.*model\.port"):
-            serve(path, port=port)
+            serve(path, port=port, program=program)
 
 
-def test_a_given_port_is_taken_and_given_back(path: Path) -> None:
+def test_a_given_port_is_taken_and_given_back(path: Path, program: Path | None) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     for _ in range(2):
-        with serve(path, port=port) as model:
+        with serve(path, port=port, program=program) as model:
             assert model.endpoint()[0] == f"http://127.0.0.1:{port}"
             assert model.generate(ASK, [Sampling(max_tokens=1)])
 
 
 @pytest.mark.parametrize("kept", [0.5, 0.999])
-def test_a_truncated_model_file_is_said(path: Path, tmp_path: Path, kept: float) -> None:
+def test_a_truncated_model_file_is_said(path: Path, tmp_path: Path, kept: float, program: Path | None) -> None:
     cut = tmp_path / "cut.gguf"
     with path.open("rb") as whole:
         cut.write_bytes(whole.read(int(path.stat().st_size * kept)))
     with pytest.raises(
         ModelUnavailableError, match=r"cannot serve .*cut\.gguf: .*(corrupted|incomplete|bounds).*models pull"
     ):
-        serve(cut)
+        serve(cut, program=program)
 
 
-def test_a_file_that_is_no_model_is_said(tmp_path: Path) -> None:
+def test_a_file_that_is_no_model_is_said(tmp_path: Path, program: Path | None) -> None:
     (tmp_path / "no.gguf").write_bytes(b"not a model")
     with pytest.raises(ModelUnavailableError, match=r"cannot serve .*no\.gguf"):
-        serve(tmp_path / "no.gguf")
+        serve(tmp_path / "no.gguf", program=program)
 
 
-def test_a_log_folder_that_cannot_be_written_is_said(path: Path, tmp_path: Path) -> None:
+def test_a_log_folder_that_cannot_be_written_is_said(path: Path, tmp_path: Path, program: Path | None) -> None:
     (tmp_path / "blocked").write_text("a file")
     with pytest.raises(StoreError, match="engine's log"):
-        serve(path, log_dir=tmp_path / "blocked")
+        serve(path, log_dir=tmp_path / "blocked", program=program)
 
 
 def test_the_key_is_asked_for(model: EmbeddedModel) -> None:
@@ -262,10 +273,10 @@ def test_threads_stay_within_what_this_process_may_use() -> None:
 # ------------------------------------------------------------- one prompt, many samples
 
 
-def test_a_shared_prompt_draws_what_an_unshared_one_does(path: Path) -> None:
+def test_a_shared_prompt_draws_what_an_unshared_one_does(path: Path, program: Path | None) -> None:
     story = [Message(role="user", content="Continue: " + "the fox met a crow and said hello. " * 30)]
     assert len(story[0].content) > SHARE_FROM_CHARS
-    with serve(path, slots=3) as model:
+    with serve(path, slots=3, program=program) as model:
         alone = model.generate(story, [Sampling(max_tokens=12)])
         shared = model.generate(story, [Sampling(max_tokens=12)] * 3)
         assert [completion.text for completion in shared] == [alone[0].text] * 3
@@ -273,10 +284,10 @@ def test_a_shared_prompt_draws_what_an_unshared_one_does(path: Path) -> None:
         assert model.notices() == []
 
 
-def test_a_prompt_is_read_once_for_all_samples(path: Path) -> None:
+def test_a_prompt_is_read_once_for_all_samples(path: Path, program: Path | None) -> None:
     """Measured in the child's CPU seconds: three slots that each read the prompt would take three times as many."""
     words = " ".join(f"word{number}" for number in range(80))
-    with serve(path, slots=3) as model:
+    with serve(path, slots=3, program=program) as model:
 
         def reading(text: str, samples: int) -> float:
             before = psutil.Process(model.pid).cpu_times().user
