@@ -124,6 +124,8 @@ class Sampling(Frozen):
     json_schema: dict[str, Any] | None = None
     grammar: str | None = None  # GBNF; excludes json_schema
     logprobs: int = Field(0, ge=0, le=20)  # alternatives per token; 0 = none
+    adapter: str | None = None
+    """A loaded adapter's name; "" is the base model, None what the engine was told to serve."""
 
 
 class TokenLogprob(Frozen):

@@ -6,21 +6,26 @@ batch came through, that is an EngineCrashedError.
 
 Several samples of one prompt share the reading of it: one slot reads it, its state is copied to the others. Reading is
 most of the cost of a short answer on a CPU.
+
+Adapters lie beside the model's weights, and every request says which one is applied. llama.cpp loads adapters only when it
+starts: for a new one a second child is started and takes over, and the first ends with its last request.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 from crucible.errors import (
     ContextOverflowError,
     EngineCrashedError,
     EngineError,
     EngineTimeoutError,
+    InputError,
 )
 from crucible.models.base import OnDelta
 from crucible.models.chat import chat
@@ -36,20 +41,32 @@ DEATH_S = 2.0
 """A broken connection may be seen this long before the death that broke it."""
 
 
-class _Live(NamedTuple):
-    process: EngineProcess
-    client: StreamClient
+class _Live:
+    """A child that serves. Closed by whoever leaves it last once it is retired; `users` is kept under the model's lock."""
+
+    def __init__(self, process: EngineProcess, client: StreamClient, adapters: tuple[str, ...]) -> None:
+        self.process, self.client, self.adapters = process, client, adapters
+        self.users = 0
+        self.retired = False
+        self.sharing = threading.Lock()
+        """Held while slots are filled from outside; requests wait for it before they are sent."""
+
+    def close(self) -> None:
+        self.client.close()
+        self.process.close()
 
 
 class EmbeddedModel:
     """A GGUF file served by a child process. Ready when constructed; close it, or use it as a context manager.
 
     path: the model file, verified by whoever passes it. context_length: tokens one request may span. slots: requests
-    decoded at once; more of them wait. threads: 0 takes what the machine has. port: 0 takes a free one.
+    decoded at once; more of them wait. adapters: GGUF adapters to load, by name; adapter: the one to apply where a sampling
+    names none. threads: 0 takes what the machine has. port: 0 takes a free one.
     timeout_s: seconds without a sign of life after which a request fails. program: llama.cpp's server compiled for this
     machine, None takes the prebuilt one. log_dir: for `engine.log`, None keeps none.
 
-    Raises InputError (port in use) and ModelUnavailableError (the engine cannot load the file).
+    Raises InputError (port in use, an adapter that is not among `adapters`) and ModelUnavailableError (the engine cannot
+    load the file).
     """
 
     def __init__(
@@ -62,13 +79,22 @@ class EmbeddedModel:
         slots: int = 4,
         threads: int = 0,
         port: int = 0,
+        adapters: Mapping[str, Path] | None = None,
+        adapter: str | None = None,
         timeout_s: float = 300.0,
         program: Path | None = None,
         log_dir: Path | None = None,
         start_timeout_s: float = 180.0,
     ) -> None:
+        self._adapters = dict(adapters or {})
         self._options = EngineOptions(
-            path=path, context_length=context_length, slots=slots, threads=threads, port=port, program=program
+            path=path,
+            context_length=context_length,
+            slots=slots,
+            threads=threads,
+            port=port,
+            adapters=tuple(self._adapters.values()),
+            program=program,
         )
         self._timeout_s, self._log_dir, self._start_timeout_s = timeout_s, log_dir, start_timeout_s
         self._identity = ModelIdentity(
@@ -76,14 +102,17 @@ class EmbeddedModel:
             engine="embedded",
             build=f"llama.cpp of xllamacpp {version('xllamacpp')}, {'native' if program else 'prebuilt'}",
             sha256=sha256,
+            adapter=adapter,
             context_length=context_length,
         )
         self._notices: list[str] = []
         self._lock = threading.Lock()
         self._restarted = False
         self._sharing = True
-        self._active = 0
-        self._live: _Live | None = self._start()
+        self._live: _Live | None = None
+        if adapter:
+            self._known(adapter, self._adapters)
+        self._live = self._start()
 
     @property
     def identity(self) -> ModelIdentity:
@@ -104,39 +133,48 @@ class EmbeddedModel:
         deadline_s: float | None = None,
     ) -> list[Completion]:
         done: dict[int, Completion] = {}
-        with self._lock:
-            self._active += 1
-        try:
-            with Stop(cancel, deadline_s, self._timeout_s) as stop:
-                while len(done) < len(samplings):
-                    live = self._serving()
+        with Stop(cancel, deadline_s, self._timeout_s) as stop:
+            while len(done) < len(samplings):
+                with self._entered() as live:
                     try:
-                        prompt = _render(live, messages)
-                        self._share_prompt(live, prompt, len(samplings) - len(done), stop)
-                        live.client.batch(
-                            lambda index, prompt=prompt: llama_request(prompt, samplings[index]),  # type: ignore[misc]
-                            len(samplings),
-                            stop,
-                            done,
-                            on_delta,
-                        )
+                        self._draw(live, messages, samplings, stop, done, on_delta)
                     except ConnectionLostError as error:
                         self._restart(live, error)
                         stop.reason = ""  # the other requests ended only because the engine was gone
-        finally:
-            with self._lock:
-                self._active -= 1
         self._restarted = False
         return [done[index] for index in range(len(samplings))]
 
     def count_tokens(self, text: str) -> int:
         body = {"content": text, "add_special": False, "parse_special": False}
         while True:
-            live = self._serving()
+            with self._entered() as live:
+                try:
+                    return len(live.client.post("/tokenize", body)["tokens"])
+                except ConnectionLostError as error:
+                    self._restart(live, error)
+
+    def load_adapters(self, adapters: Mapping[str, Path]) -> None:
+        """Serves with `adapters` too, from now on; those of a name already known are replaced. Takes a start of the engine.
+
+        What is being drawn is drawn to its end as it began. Raises like the constructor; the old set then serves on.
+        """
+        with self._lock:
+            old, before = self._serving(), (self._adapters, self._options)
+            self._adapters = self._adapters | dict(adapters)
+            self._options = self._options.model_copy(update={"adapters": tuple(self._adapters.values())})
+            if self._options.port:
+                old.close()  # its port is needed; what it was drawing is drawn anew
             try:
-                return len(live.client.post("/tokenize", body)["tokens"])
-            except ConnectionLostError as error:
-                self._restart(live, error)
+                self._live = self._start()
+            except BaseException:
+                self._adapters, self._options = before
+                if self._options.port:
+                    self._live = self._start()
+                raise
+            old.retired = True
+            unused = not old.users
+        if unused:
+            old.close()
 
     def endpoint(self) -> tuple[str, str]:
         """(base URL, API key) of the child, for anything else that speaks the OpenAI API."""
@@ -152,8 +190,7 @@ class EmbeddedModel:
         with self._lock:
             live, self._live = self._live, None
         if live is not None:
-            live.client.close()
-            live.process.close()
+            live.close()
 
     def __enter__(self) -> Self:
         return self
@@ -163,12 +200,55 @@ class EmbeddedModel:
 
     # ------------------------------------------------------------- one prompt, many samples
 
-    def _share_prompt(self, live: _Live, prompt: str, samples: int, stop: Stop) -> None:
+    def _draw(
+        self,
+        live: _Live,
+        messages: Sequence[Message],
+        samplings: Sequence[Sampling],
+        stop: Stop,
+        done: dict[int, Completion],
+        on_delta: OnDelta | None,
+    ) -> None:
+        """Draws what `done` lacks."""
+        scales = [self._scales(live, sampling) for sampling in samplings]
+        prompt = _render(live, messages)
+        missing = [index for index in range(len(samplings)) if index not in done]
+        with live.sharing:
+            if len({scales[index] for index in missing}) == 1:  # what a slot has read is one adapter's
+                self._share_prompt(live, prompt, len(missing), scales[missing[0]], stop)
+        live.client.batch(
+            lambda index: llama_request(prompt, samplings[index], scales=scales[index]),
+            len(samplings),
+            stop,
+            done,
+            on_delta,
+        )
+
+    def _scales(self, live: _Live, sampling: Sampling) -> tuple[float, ...]:
+        """How much of every loaded adapter is applied."""
+        name = self._identity.adapter if sampling.adapter is None else sampling.adapter
+        if name:
+            self._known(name, live.adapters)
+        return tuple(float(other == name) for other in live.adapters)
+
+    def _known(self, name: str, loaded: Collection[str]) -> None:
+        if name not in loaded:
+            raise InputError(f"adapter {name!r} is not loaded; there are: {', '.join(loaded) or 'none'}")
+
+    def _share_prompt(self, live: _Live, prompt: str, samples: int, scales: tuple[float, ...], stop: Stop) -> None:
         """Reads the prompt into slot 0 and copies the slot's state to the others that will draw."""
         slots = min(samples, self._options.slots)
-        if slots < 2 or len(prompt) < SHARE_FROM_CHARS or not self._sharing or self._active > 1:
+        if slots < 2 or len(prompt) < SHARE_FROM_CHARS or not self._sharing or live.users > 1:
             return  # in the midst of another batch slot 0 may be taken, and waiting for it costs more
-        live.client.draw(llama_request(prompt, Sampling(max_tokens=1), slot=0), stop)
+        if scales:
+            # What a slot holds is taken for the work of the adapter it last drew with: that must be this one.
+            live.client.batch(
+                lambda index: llama_request("x", Sampling(max_tokens=1), slot=index + 1, scales=scales),
+                slots - 1,
+                stop,
+                {},
+            )
+        live.client.draw(llama_request(prompt, Sampling(max_tokens=1), slot=0, scales=scales), stop)
         if stop.check():
             return
         state = {"filename": "prompt.bin"}
@@ -186,6 +266,21 @@ class EmbeddedModel:
 
     # ------------------------------------------------------------- the child
 
+    @contextmanager
+    def _entered(self) -> Iterator[_Live]:
+        """The child that serves now, which stays until it is left."""
+        with self._lock:
+            live = self._serving()
+            live.users += 1
+        try:
+            yield live
+        finally:
+            with self._lock:
+                live.users -= 1
+                last = live.retired and not live.users
+            if last:
+                live.close()
+
     def _serving(self) -> _Live:
         live = self._live
         if live is None:
@@ -201,7 +296,7 @@ class EmbeddedModel:
             timeout_s=self._timeout_s,
             streams=self._options.slots,
         )
-        return _Live(process, client)
+        return _Live(process, client, tuple(self._adapters))
 
     def _restart(self, dead: _Live, error: ConnectionLostError) -> None:
         """Puts a new child in the place of `dead`, unless another thread did so already."""
@@ -212,8 +307,7 @@ class EmbeddedModel:
             if code is None:
                 raise EngineError(f"the embedded engine lives but does not answer: {error}") from error
             words = dead.process.last_words()
-            dead.client.close()
-            dead.process.close()
+            dead.close()
             self._live = None
             if self._restarted:
                 raise EngineCrashedError(

@@ -6,14 +6,19 @@ llama.cpp parses what the model writes. Here a completion is the text that was w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from crucible.models.answer import Answer, Request, logprob
 from crucible.types import Sampling
 
 
-def llama_request(prompt: str, sampling: Sampling, slot: int | None = None) -> Request:
-    """`prompt` is the chat as the model's template renders it; `slot` asks for a certain slot of the server."""
+def llama_request(prompt: str, sampling: Sampling, *, slot: int | None = None, scales: Sequence[float] = ()) -> Request:
+    """`prompt` is the chat as the model's template renders it; `slot` asks for a certain slot of the server.
+
+    scales: of every adapter the server has loaded. None may be left out: without the list llama.cpp goes on with a slot's
+    cache as another adapter left it.
+    """
     body: dict[str, Any] = {
         "prompt": prompt,
         "n_predict": sampling.max_tokens,
@@ -39,6 +44,8 @@ def llama_request(prompt: str, sampling: Sampling, slot: int | None = None) -> R
         body["grammar"] = sampling.grammar
     if slot is not None:
         body["id_slot"] = slot
+    if scales:
+        body["lora"] = [{"id": number, "scale": scale} for number, scale in enumerate(scales)]
     return Request("/completion", body, LlamaAnswer(sampling))
 
 

@@ -36,6 +36,8 @@ class EngineOptions(Frozen):
     slots: int
     threads: int = 0
     port: int = 0
+    adapters: tuple[Path, ...] = ()
+    """GGUF adapters to load; each request says which of them are applied."""
     program: Path | None = None
     """llama.cpp's server compiled for this machine (see `native`); None takes the prebuilt one."""
 

@@ -95,6 +95,8 @@ def parameters(settings: dict[str, Any]) -> Any:  # noqa: ANN401 - xllamacpp has
     params.warmup = False
     params.ui = False
     params.verbosity = 2  # warnings and errors
+    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 1.0) for path in settings["adapters"]]
+    params.lora_init_without_apply = True  # every request says which
     # A batch is decoded to its end before the server hears of a cancelled request; larger ones are no faster on a CPU.
     params.n_batch = params.n_ubatch = BATCH_TOKENS
     for threads in (params.cpuparams, params.cpuparams_batch):
@@ -126,7 +128,16 @@ def arguments(settings: dict[str, Any], port: int) -> list[str]:
         "poll-batch": 0,
     }
     pairs = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    return [settings["program"], *pairs, "--no-kv-unified", "--no-warmup", "--no-ui", "--offline"]
+    pairs += [word for path in settings["adapters"] for word in ("--lora", path)]
+    return [
+        settings["program"],
+        *pairs,
+        "--lora-init-without-apply",
+        "--no-kv-unified",
+        "--no-warmup",
+        "--no-ui",
+        "--offline",
+    ]
 
 
 def free_port() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,8 @@ def serve(
     context_length: int = 1024,
     port: int = 0,
     program: Path | None = None,
+    adapters: Mapping[str, Path] | None = None,
+    adapter: str | None = None,
     log_dir: Path | None = None,
 ) -> EmbeddedModel:
     """One thread, so that a busy machine slows the tests down and no more."""
@@ -45,6 +48,8 @@ def serve(
         threads=1,
         port=port,
         program=program,
+        adapters=adapters,
+        adapter=adapter,
         log_dir=log_dir,
         timeout_s=120.0,
     )

@@ -1,0 +1,174 @@
+"""Fine-tuned adapters at rest: versioned, verified, each in both forms its engines need.
+
+    <root>/<name>/0001/card.json                   what it is, of which model, from which parent, its hashes
+                       adapter_config.json         } as PEFT saved it
+                       adapter_model.safetensors   }
+                       adapter.gguf                for llama.cpp
+
+A version never changes: a new one is put beside it. It is written under another name and renamed when whole, so that what
+has a card is complete, whatever was killed when.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, ValidationError
+
+from crucible.errors import InputError, StoreError
+from crucible.files import write_atomically
+from crucible.models.files import ModelFile, hash_file
+from crucible.models.lora import CONFIG, WEIGHTS, convert
+from crucible.types import Frozen
+
+CARD, CONVERTED = "card.json", "adapter.gguf"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SPEC = re.compile(rf"(?P<name>{NAME.pattern})(?:@(?P<version>[0-9]{{1,6}}))?")
+
+
+class AdapterCard(Frozen):
+    """One version of an adapter."""
+
+    name: str
+    version: int = Field(ge=1)
+    base: str
+    """The model it was trained on, by name, and that file's SHA-256."""
+    base_sha256: str
+    parent: str | None = None
+    """The adapter its training began from, as name@version."""
+    created: datetime
+    rank: int
+    alpha: float
+    targets: tuple[str, ...]
+    sha256: str
+    """Of PEFT's weights."""
+    gguf_sha256: str
+    note: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+class AdapterStore:
+    """The adapters under `root`, which is made on first use. Safe for several processes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def add(
+        self, folder: Path, *, name: str, base: str, base_file: ModelFile, parent: str | None = None, note: str = ""
+    ) -> AdapterCard:
+        """Takes a copy of the PEFT adapter in `folder` as the next version of `name`.
+
+        Raises InputError (a bad name, an adapter that does not fit the base model) and StoreError.
+        """
+        if not NAME.fullmatch(name):
+            raise InputError(f"adapter name {name!r}: letters, digits, '.', '_' and '-', 64 at most")
+        if parent is not None:
+            parent = self.get(parent).id
+        with self._locked():
+            (self.root / name).mkdir(exist_ok=True)
+            version = max((card.version for card in self._versions(name)), default=0) + 1
+            with tempfile.TemporaryDirectory(prefix=".new-", dir=self.root) as scratch:
+                made = Path(scratch, "adapter")
+                made.mkdir()
+                config = convert(folder, base_file.path, made / CONVERTED)
+                for part in (CONFIG, WEIGHTS):
+                    shutil.copyfile(folder / part, made / part)
+                card = AdapterCard(
+                    name=name,
+                    version=version,
+                    base=base,
+                    base_sha256=base_file.sha256,
+                    parent=parent,
+                    created=datetime.now(UTC),
+                    **config.model_dump(),
+                    sha256=hash_file(made / WEIGHTS),
+                    gguf_sha256=hash_file(made / CONVERTED),
+                    note=note,
+                )
+                write_atomically(made / CARD, card.model_dump_json(indent=2) + "\n")
+                made.rename(self.folder(card))
+            return card
+
+    def get(self, spec: str) -> AdapterCard:
+        """The adapter `name@version`, or the newest version of `name`. Raises InputError where there is none."""
+        asked = _SPEC.fullmatch(spec)
+        if asked is None:
+            raise InputError(f"adapter {spec!r}: a name, or name@version")
+        versions = self._versions(asked["name"])
+        if asked["version"] is not None:
+            versions = [card for card in versions if card.version == int(asked["version"])]
+        if versions:
+            return versions[-1]
+        known = [card.id for card in self.cards()]
+        near = difflib.get_close_matches(spec, [*known, *(card.name for card in self.cards())], n=2, cutoff=0.5)
+        meant = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known) or 'none'}"
+        raise InputError(f"there is no adapter {spec!r}; {meant}")
+
+    def cards(self) -> list[AdapterCard]:
+        """All of them, by name and version."""
+        names = sorted(path.name for path in self.root.iterdir()) if self.root.is_dir() else []
+        return [card for name in names if NAME.fullmatch(name) for card in self._versions(name)]
+
+    def remove(self, spec: str) -> AdapterCard:
+        """Deletes one version. Raises InputError where another adapter was trained from it."""
+        with self._locked():
+            card = self.get(spec)
+            children = [other.id for other in self.cards() if other.parent == card.id]
+            if children:
+                raise InputError(f"adapter {card.id} is the parent of {', '.join(children)}; remove those first")
+            gone = self.folder(card).rename(self.root / f".gone-{card.name}-{card.version}")
+            shutil.rmtree(gone)
+            return card
+
+    def folder(self, card: AdapterCard) -> Path:
+        """Where PEFT can load it from."""
+        return self.root / card.name / f"{card.version:04}"
+
+    def gguf(self, card: AdapterCard) -> Path:
+        """The file for llama.cpp, verified. Raises StoreError where it is damaged or gone."""
+        return self._verified(card, CONVERTED, card.gguf_sha256)
+
+    def weights(self, card: AdapterCard) -> Path:
+        """PEFT's weights, verified."""
+        return self._verified(card, WEIGHTS, card.sha256)
+
+    def _verified(self, card: AdapterCard, name: str, sha256: str) -> Path:
+        path = self.folder(card) / name
+        try:
+            found = hash_file(path)
+        except OSError as error:
+            raise StoreError(f"adapter {card.id}: cannot read {path}: {error.strerror}") from error
+        if found != sha256:
+            raise StoreError(f"adapter {card.id}: {path} is not what was stored (SHA-256 {found}, not {sha256})")
+        return path
+
+    def _versions(self, name: str) -> list[AdapterCard]:
+        cards = []
+        for path in sorted((self.root / name).glob(f"[0-9]*/{CARD}")):
+            try:
+                cards.append(AdapterCard.model_validate_json(path.read_bytes()))
+            except (OSError, ValidationError) as error:
+                raise StoreError(f"{path} is damaged: {error}") from error
+        return sorted(cards, key=lambda card: card.version)
+
+    @contextmanager
+    def _locked(self) -> Iterator[Self]:
+        import filelock
+
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(self.root / ".lock"):
+                yield self
+        except OSError as error:
+            raise StoreError(f"cannot write the adapters in {self.root}: {error.strerror or error}") from error
