@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from crucible.app import Crucible
 from crucible.benchmark import ARMS, benchmark
@@ -27,7 +27,8 @@ from crucible.config import load_settings
 from crucible.config.paths import Paths
 from crucible.models import load_model
 from crucible.models.base import Model, OnDelta
-from crucible.types import Completion, Message, ModelIdentity, Sampling
+from crucible.models.wrapped import WrappedModel
+from crucible.types import Completion, Message, Sampling
 
 BOUND = 0.85
 
@@ -37,19 +38,15 @@ class Request(NamedTuple):
     samplings: tuple[Sampling, ...]
 
 
-class Noting:
+class Noting(WrappedModel):
     """A model that notes what it is asked, and when it was first and last at work."""
 
     def __init__(self, model: Model) -> None:
-        self._model = model
+        super().__init__(model)
         self._lock = threading.Lock()
         self.requests: list[Request] = []
         self.tokens = 0
         self.began = self.ended = 0.0
-
-    @property
-    def identity(self) -> ModelIdentity:
-        return self._model.identity
 
     def generate(
         self,
@@ -63,7 +60,7 @@ class Noting:
         with self._lock:
             self.began = self.began or time.monotonic()
             self.requests.append(Request(tuple(messages), tuple(samplings)))
-        drawn = self._model.generate(messages, samplings, on_delta=on_delta, cancel=cancel, deadline_s=deadline_s)
+        drawn = self.inner.generate(messages, samplings, on_delta=on_delta, cancel=cancel, deadline_s=deadline_s)
         with self._lock:
             self.ended = time.monotonic()
             self.tokens += sum(each.completion_tokens for each in drawn)
@@ -73,20 +70,8 @@ class Noting:
     def rate(self) -> float:
         return self.tokens / (self.ended - self.began)
 
-    def count_tokens(self, text: str) -> int:
-        return self._model.count_tokens(text)
-
-    def notices(self) -> list[str]:
-        return self._model.notices()
-
     def close(self) -> None:
         """The engine belongs to who made it."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
 
 def alone(model: Model, requests: Sequence[Request], parallel: int) -> float:

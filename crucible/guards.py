@@ -10,14 +10,15 @@ import hashlib
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from crucible.errors import InputError
 from crucible.models.base import Model, OnDelta
+from crucible.models.wrapped import WrappedModel
 from crucible.security.audit import AuditLog, os_user
 from crucible.security.fingerprint import fingerprint
 from crucible.security.secrets import redact, redacted
-from crucible.types import Approval, Completion, Episode, Feedback, Hit, Message, ModelIdentity, Sampling, Task
+from crucible.types import Approval, Completion, Episode, Feedback, Hit, Message, Sampling, Task
 
 if TYPE_CHECKING:
     from crucible.memory.base import EpisodeStore, MemoryStats
@@ -109,18 +110,14 @@ class RedactingStore:
         self._store.close()
 
 
-class RedactingModel:
+class RedactingModel(WrappedModel):
     """A model on another machine, which is sent no secrets. Its notices say, once for each kind, what was taken out."""
 
     def __init__(self, model: Model) -> None:
-        self._model = model
+        super().__init__(model)
         self._kinds: dict[str, bool] = {}
         """Kinds taken out, and whether that was said."""
         self._lock = threading.Lock()
-
-    @property
-    def identity(self) -> ModelIdentity:
-        return self._model.identity
 
     def generate(
         self,
@@ -132,26 +129,17 @@ class RedactingModel:
         deadline_s: float | None = None,
     ) -> list[Completion]:
         clean = [message.model_copy(update={"content": self._clean(message.content)}) for message in messages]
-        return self._model.generate(clean, samplings, on_delta=on_delta, cancel=cancel, deadline_s=deadline_s)
+        return self.inner.generate(clean, samplings, on_delta=on_delta, cancel=cancel, deadline_s=deadline_s)
 
     def count_tokens(self, text: str) -> int:
-        return self._model.count_tokens(self._clean(text))
+        return self.inner.count_tokens(self._clean(text))
 
     def notices(self) -> list[str]:
         with self._lock:
             new = [kind for kind, said in self._kinds.items() if not said]
             self._kinds |= dict.fromkeys(new, True)
         own = [f"taken out of what is sent to {self.identity.name}: {', '.join(new)}"] if new else []
-        return own + self._model.notices()
-
-    def close(self) -> None:
-        self._model.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+        return own + self.inner.notices()
 
     def _clean(self, text: str) -> str:
         result = redact(text)

@@ -11,9 +11,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypedDict, TypeVar
+from typing import Annotated, Any, Literal, Self, TypedDict, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 EPISODE_VERSION = 1
 T = TypeVar("T")
@@ -122,10 +122,18 @@ class Sampling(Frozen):
     seed: int = Field(0, ge=0, lt=2**32)
     stop: tuple[str, ...] = ()
     json_schema: dict[str, Any] | None = None
-    grammar: str | None = None  # GBNF; excludes json_schema
+    regex: str | None = None
+    grammar: str | None = None
+    """In GBNF, llama.cpp's form of EBNF. One of json_schema, regex and grammar at most."""
     logprobs: int = Field(0, ge=0, le=20)  # alternatives per token; 0 = none
     adapter: str | None = None
     """A loaded adapter's name; "" is the base model, None what the engine was told to serve."""
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if sum(form is not None for form in (self.json_schema, self.regex, self.grammar)) > 1:
+            raise ValueError("an answer is held to one of json_schema, regex and grammar, not to several")
+        return self
 
 
 class TokenLogprob(Frozen):

@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Protocol, Self, runtime_checkable
+from typing import Literal, Protocol, Self, runtime_checkable
 
+from crucible.errors import InputError
 from crucible.types import Completion, Message, ModelIdentity, Sampling
 
 OnDelta = Callable[[int, str], None]
 """Called with (index of the sampling, new text) as text arrives: one call at a time, from whichever thread."""
+
+Feature = Literal["seed", "json_schema", "regex", "grammar", "logprobs", "prefill", "adapters"]
+"""What an engine may be able to do beyond drawing text with stop words. seed: the same seed draws the same text."""
+
+
+def refuse_beyond(engine: str, features: frozenset[Feature], samplings: Sequence[Sampling]) -> None:
+    """Raises InputError where a sampling asks for what the engine declares it cannot do."""
+    for sampling in samplings:
+        asked: dict[Feature, bool] = {
+            "json_schema": sampling.json_schema is not None,
+            "regex": sampling.regex is not None,
+            "grammar": sampling.grammar is not None,
+            "logprobs": sampling.logprobs > 0,
+            "adapters": bool(sampling.adapter),
+        }
+        if beyond := [feature for feature, wanted in asked.items() if wanted and feature not in features]:
+            raise InputError(
+                f"the {engine} engine has no {beyond[0]} here; what it has: {', '.join(sorted(features)) or 'text alone'}"
+            )
 
 
 @runtime_checkable
@@ -18,6 +38,11 @@ class Model(Protocol):
 
     @property
     def identity(self) -> ModelIdentity: ...
+
+    @property
+    def features(self) -> frozenset[Feature]:
+        """What may be asked of it; a prefill it has not is left out, a seed it has not is no promise."""
+        ...
 
     def generate(
         self,
@@ -33,7 +58,8 @@ class Model(Protocol):
         A last message of role `assistant` is continued; its text is not repeated in the completion.
         `cancel` set: what was written so far comes back with finish_reason "cancelled".
 
-        Raises ContextOverflowError, EngineTimeoutError (after `deadline_s`), EngineCrashedError, EngineError.
+        Raises InputError (asked for what `features` lacks, or for an adapter that is not loaded), ContextOverflowError,
+        EngineTimeoutError (after `deadline_s`), EngineCrashedError, EngineError.
         """
         ...
 

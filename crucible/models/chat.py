@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from crucible.models.answer import Answer, Request, logprob
+from crucible.models.dialects import Dialect
 from crucible.types import Message, Sampling
 
 _SPECIAL = re.compile(
@@ -38,8 +39,8 @@ def chat(messages: Sequence[Message]) -> list[dict[str, str]]:
     return [{"role": message.role, "content": as_text(message.content)} for message in messages]
 
 
-def chat_request(messages: Sequence[Message], sampling: Sampling, model: str) -> Request:
-    """`grammar` is llama.cpp's extension and only sent when asked for."""
+def chat_request(messages: Sequence[Message], sampling: Sampling, model: str, dialect: Dialect) -> Request:
+    """`messages` may end with the assistant's only where the server continues it."""
     body: dict[str, Any] = {
         "model": model,
         "messages": chat(messages),
@@ -52,11 +53,9 @@ def chat_request(messages: Sequence[Message], sampling: Sampling, model: str) ->
     }
     if sampling.stop:
         body["stop"] = list(sampling.stop)
-    if sampling.json_schema is not None:
-        schema = {"name": "answer", "strict": True, "schema": sampling.json_schema}
-        body["response_format"] = {"type": "json_schema", "json_schema": schema}
-    if sampling.grammar is not None:
-        body["grammar"] = sampling.grammar
+    if messages and messages[-1].role == "assistant":
+        body |= dialect.prefill
+    dialect.constrain(body, sampling)
     if sampling.logprobs:
         body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
     return Request("/v1/chat/completions", body, ChatAnswer(sampling))

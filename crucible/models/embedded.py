@@ -27,7 +27,7 @@ from crucible.errors import (
     EngineTimeoutError,
     InputError,
 )
-from crucible.models.base import OnDelta
+from crucible.models.base import Feature, OnDelta, refuse_beyond
 from crucible.models.chat import chat
 from crucible.models.http import ConnectionLostError, StreamClient
 from crucible.models.llama import llama_request
@@ -35,6 +35,7 @@ from crucible.models.process import EngineOptions, EngineProcess
 from crucible.models.stop import Stop
 from crucible.types import Completion, Message, ModelIdentity, Sampling
 
+FEATURES: frozenset[Feature] = frozenset({"seed", "json_schema", "grammar", "logprobs", "prefill", "adapters"})
 SHARE_FROM_CHARS = 400
 """Prompts shorter than this are read by every slot by itself: copying would cost as much."""
 DEATH_S = 2.0
@@ -119,6 +120,10 @@ class EmbeddedModel:
         return self._identity
 
     @property
+    def features(self) -> frozenset[Feature]:
+        return FEATURES
+
+    @property
     def pid(self) -> int:
         """Process id of the child."""
         return self._serving().process.pid
@@ -132,6 +137,7 @@ class EmbeddedModel:
         cancel: threading.Event | None = None,
         deadline_s: float | None = None,
     ) -> list[Completion]:
+        refuse_beyond("embedded", self.features, samplings)
         done: dict[int, Completion] = {}
         with Stop(cancel, deadline_s, self._timeout_s) as stop:
             while len(done) < len(samplings):
@@ -296,7 +302,11 @@ class EmbeddedModel:
             timeout_s=self._timeout_s,
             streams=self._options.slots,
         )
-        return _Live(process, client, tuple(self._adapters))
+        live = _Live(process, client, tuple(self._adapters))
+        if self._adapters:  # for whoever else asks this server: it would apply all of them
+            scales = self._scales(live, Sampling())
+            client.post("/lora-adapters", [{"id": number, "scale": scale} for number, scale in enumerate(scales)])
+        return live
 
     def _restart(self, dead: _Live, error: ConnectionLostError) -> None:
         """Puts a new child in the place of `dead`, unless another thread did so already."""

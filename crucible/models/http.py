@@ -137,7 +137,7 @@ class StreamClient:
                 if not stop.reason:  # else this is what a socket we shut looks like to its reader
                     raise self._lost(error) from error
 
-    def post(self, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401
+    def post(self, path: str, body: dict[str, Any] | list[Any]) -> Any:  # noqa: ANN401
         """The JSON answer to one short request."""
         try:
             reply = self._http.post(f"{self.base_url}{path}", content=_encoded(body), headers=_JSON)
@@ -163,7 +163,7 @@ class StreamClient:
 _JSON = {"Content-Type": "application/json"}
 
 
-def _encoded(body: dict[str, Any]) -> bytes:
+def _encoded(body: dict[str, Any] | list[Any]) -> bytes:
     """As UTF-8; half of a surrogate pair, which has no encoding, becomes a question mark."""
     return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
 

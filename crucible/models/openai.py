@@ -1,9 +1,8 @@
-"""Any server that speaks the OpenAI chat-completions API: llama.cpp, vLLM, SGLang, LM Studio, Ollama, hosted services.
+"""Any server that speaks the OpenAI chat-completions API: llama.cpp, SGLang, vLLM, TensorRT-LLM, LM Studio, Ollama, hosted.
 
-What such a server promises is its own affair: many ignore seeds, some know neither JSON schemas nor log-probabilities,
-and `grammar` is llama.cpp's alone. A prefill is sent only where the settings say that the server continues a last
-assistant message; elsewhere it is left out, and the model begins its answer itself. llama.cpp's server refuses a JSON
-schema or a grammar together with a prefill.
+What such a server can do, and how it is asked, is its dialect's (`dialects.yaml`). A prefill is sent only where both the
+dialect and the settings say that the server continues a last assistant message; elsewhere it is left out, and the model
+begins its answer itself. llama.cpp's server refuses a JSON schema or a grammar together with a prefill.
 """
 
 from __future__ import annotations
@@ -13,9 +12,10 @@ from collections.abc import Sequence
 from typing import Self
 from urllib.parse import urlsplit
 
-from crucible.errors import EngineError, ModelUnavailableError
-from crucible.models.base import OnDelta
+from crucible.errors import EngineError, InputError, ModelUnavailableError
+from crucible.models.base import Feature, OnDelta, refuse_beyond
 from crucible.models.chat import chat_request
+from crucible.models.dialects import dialects
 from crucible.models.http import LOOPBACK, ConnectionLostError, StreamClient, unavailable
 from crucible.models.stop import Stop
 from crucible.types import Completion, Message, ModelIdentity, Sampling
@@ -25,7 +25,11 @@ MAX_STREAMS = 64
 
 
 class OpenAIModel:
-    """`base_url` with or without the trailing /v1. `model` is the server's name for it. Nothing is sent before first use."""
+    """`base_url` with or without the trailing /v1. `model` is the server's name for it. Nothing is sent before first use.
+
+    dialect: which kind of server it is, from `dialects.yaml`. adapter: what to draw with where a sampling names none, as
+    the server calls it. Raises InputError for an unknown dialect, and for an adapter where it serves none.
+    """
 
     def __init__(
         self,
@@ -35,8 +39,16 @@ class OpenAIModel:
         api_key: str | None = None,
         timeout_s: float = 300.0,
         prefill: bool = False,
+        dialect: str = "any",
+        adapter: str | None = None,
         context_length: int = 0,
     ) -> None:
+        if (spoken := dialects().get(dialect)) is None:
+            raise InputError(f"unknown kind of server {dialect!r}; known: {', '.join(dialects())}")
+        self._dialect = spoken
+        self.features: frozenset[Feature] = spoken.features if prefill else spoken.features - {"prefill"}
+        if adapter:
+            refuse_beyond(dialect, self.features, [Sampling(adapter=adapter)])
         self._client = StreamClient(
             base_url.rstrip("/").removesuffix("/v1"),
             model,
@@ -44,8 +56,9 @@ class OpenAIModel:
             timeout_s=timeout_s,
             streams=MAX_STREAMS,
         )
-        self._prefill = prefill
-        self._identity = ModelIdentity(name=model, engine="openai", context_length=context_length)
+        self._identity = ModelIdentity(
+            name=model, engine="openai", build=dialect, adapter=adapter, context_length=context_length
+        )
 
     @property
     def remote(self) -> bool:
@@ -65,13 +78,18 @@ class OpenAIModel:
         cancel: threading.Event | None = None,
         deadline_s: float | None = None,
     ) -> list[Completion]:
-        if messages and messages[-1].role == "assistant" and not self._prefill:
+        refuse_beyond(self._identity.build, self.features, samplings)
+        if messages and messages[-1].role == "assistant" and "prefill" not in self.features:
             messages = messages[:-1]
+        if adapter := self._identity.adapter:
+            samplings = [
+                each if each.adapter is not None else each.model_copy(update={"adapter": adapter}) for each in samplings
+            ]
         done: dict[int, Completion] = {}
         try:
             with Stop(cancel, deadline_s, self._client.timeout_s) as stop:
                 self._client.batch(
-                    lambda index: chat_request(messages, samplings[index], self._client.model),
+                    lambda index: chat_request(messages, samplings[index], self._client.model, self._dialect),
                     len(samplings),
                     stop,
                     done,

@@ -3,7 +3,7 @@
 A script is either a list of replies, drawn in order over all samples of all calls, the last one repeated; or a list of
 rules, of which the first whose pattern is found in the last user message answers: with the reply numbered seed modulo
 their count, so that the same messages and seed give the same text. A request for JSON gets the rule's `json`, else a
-reply that is JSON, else the smallest value that fits the schema. A prefill is not continued, a grammar not enforced.
+reply that is JSON, else the smallest value that fits the schema. A prefill is not continued.
 
 Tokens are runs of word characters, runs of spaces and single other characters; every logprob is 0, without alternatives.
 """
@@ -21,7 +21,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, TypeAdapter, ValidationError
 
 from crucible.errors import ContextOverflowError, EngineTimeoutError, InputError
-from crucible.models.base import OnDelta
+from crucible.models.base import Feature, OnDelta, refuse_beyond
 from crucible.types import Completion, Frozen, Message, ModelIdentity, Sampling, TokenLogprob
 
 _TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
@@ -53,6 +53,7 @@ class ScriptedModel:
         self._next = 0
         self._lock = threading.Lock()
         self._token_s = token_s
+        self.features: frozenset[Feature] = frozenset({"seed", "json_schema", "logprobs"})
         self.identity = ModelIdentity(name=name, engine="scripted", context_length=context_length)
 
     @classmethod
@@ -78,6 +79,7 @@ class ScriptedModel:
         cancel: threading.Event | None = None,
         deadline_s: float | None = None,
     ) -> list[Completion]:
+        refuse_beyond("scripted", self.features, samplings)
         prompt_tokens = sum(self.count_tokens(message.content) for message in messages)
         if prompt_tokens >= self.identity.context_length:
             raise ContextOverflowError(

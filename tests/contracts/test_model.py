@@ -6,18 +6,22 @@ The openai engine talks to the embedded one's server, a real one over HTTP.
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from crucible.errors import ContextOverflowError, EngineTimeoutError, InputError, ModelUnavailableError
-from crucible.models.base import Model
+from crucible.models.base import Feature, Model
 from crucible.models.embedded import EmbeddedModel
+from crucible.models.lora import convert
 from crucible.models.openai import OpenAIModel
 from crucible.models.scripted import ScriptedModel
 from crucible.types import Message, Sampling
+from tests.models.adapting import random_adapter
 from tests.models.serving import native_program, serve, small_model
 
 CONTEXT = 1024
@@ -33,14 +37,23 @@ SCHEMA = {
 
 
 @pytest.fixture(scope="module")
-def embedded() -> Iterator[EmbeddedModel]:
-    with serve(small_model(), slots=4, context_length=CONTEXT) as model:
+def adapters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two that write gibberish, each its own."""
+    folder = tmp_path_factory.mktemp("adapters")
+    for seed, name in enumerate(("red", "blue")):
+        convert(random_adapter(folder / name, seed, lora_alpha=32), small_model(), folder / f"{name}.gguf")
+    return {name: folder / f"{name}.gguf" for name in ("red", "blue")}
+
+
+@pytest.fixture(scope="module")
+def embedded(adapters: dict[str, Path]) -> Iterator[EmbeddedModel]:
+    with serve(small_model(), slots=4, context_length=CONTEXT, adapters=adapters) as model:
         yield model
 
 
 @pytest.fixture(scope="module")
-def native() -> Iterator[EmbeddedModel]:
-    with serve(small_model(), slots=4, context_length=CONTEXT, program=native_program()) as model:
+def native(adapters: dict[str, Path]) -> Iterator[EmbeddedModel]:
+    with serve(small_model(), slots=4, context_length=CONTEXT, program=native_program(), adapters=adapters) as model:
         yield model
 
 
@@ -68,7 +81,16 @@ def model(request: pytest.FixtureRequest) -> Iterator[Model]:
 @pytest.fixture
 def real(model: Model) -> Model:
     if isinstance(model, ScriptedModel):
-        pytest.skip("a script is not constrained and has no probabilities")
+        pytest.skip("a script is not drawn from probabilities")
+    return model
+
+
+def having(model: Model, feature: Feature, sampling: Sampling) -> Model:
+    """`model` where it has `feature`; one that declares that it has not must refuse it."""
+    if feature not in model.features:
+        with pytest.raises(InputError, match=rf"has no {feature} here"):
+            model.generate(ASK, [sampling])
+        pytest.skip(f"declared: no {feature}")
     return model
 
 
@@ -143,14 +165,60 @@ def test_special_tokens_in_plain_text_are_text(model: Model) -> None:
 
 
 def test_a_json_schema_is_kept(model: Model) -> None:
-    (drawn,) = model.generate(ASK, [Sampling(max_tokens=80, json_schema=SCHEMA)])
+    sampling = Sampling(max_tokens=80, json_schema=SCHEMA)
+    (drawn,) = having(model, "json_schema", sampling).generate(ASK, [sampling])
     data = json.loads(drawn.text)
     assert set(data) == {"cause", "line"} and isinstance(data["line"], int)
 
 
-def test_a_grammar_is_kept(real: Model) -> None:
-    (drawn,) = real.generate(ASK, [Sampling(max_tokens=8, grammar='root ::= "yes" | "no"')])
+def test_a_grammar_is_kept(model: Model) -> None:
+    sampling = Sampling(max_tokens=8, grammar='root ::= "yes" | "no"')
+    (drawn,) = having(model, "grammar", sampling).generate(ASK, [sampling])
     assert drawn.text in ("yes", "no")
+
+
+def test_a_regular_expression_is_kept(model: Model) -> None:
+    sampling = Sampling(max_tokens=16, regex=r"(red|blue)-[0-9]{3}")
+    (drawn,) = having(model, "regex", sampling).generate(ASK, [sampling])
+    assert re.fullmatch(r"(red|blue)-[0-9]{3}", drawn.text)
+
+
+def test_an_answer_is_held_to_one_form() -> None:
+    with pytest.raises(ValueError, match="not to several"):
+        Sampling(json_schema=SCHEMA, regex="x")
+
+
+def test_the_adapter_is_chosen_by_the_request(model: Model) -> None:
+    samplings = [GREEDY.model_copy(update={"adapter": name}) for name in ("red", "", "blue", None, "red")]
+    together = [drawn.text for drawn in having(model, "adapters", samplings[0]).generate(ASK, samplings)]
+    red, base, blue, default, again = together
+    assert len({red, base, blue}) == 3
+    assert (default, again) == (base, red)
+    assert [model.generate(ASK, [sampling])[0].text for sampling in samplings] == together
+
+
+def test_samples_of_an_adapter_share_a_long_prompt(model: Model) -> None:
+    """What one adapter read must not be gone on with by another: the next token's probabilities tell.
+
+    They and not the text: how many are decoded at once changes the last digits, and so, at a tie, the text.
+    """
+    story = [Message(role="user", content="Continue: " + "the fox met a crow and said hello. " * 30)]
+    one = Sampling(max_tokens=1, logprobs=5, adapter="red")
+    model = having(model, "adapters", one)
+    seen: dict[str, float] = {}
+    for name in ("red", "blue", "", "red", "blue"):
+        for drawn in model.generate(story, [one.model_copy(update={"adapter": name})] * 4):
+            assert drawn.logprobs is not None
+            value = drawn.logprobs[0].logprob
+            assert abs(seen.setdefault(name, value) - value) < 0.12
+    values = sorted(seen.values())
+    assert min(values[1] - values[0], values[2] - values[1]) > 0.2
+
+
+def test_an_adapter_that_is_not_loaded_is_named(model: Model) -> None:
+    sampling = GREEDY.model_copy(update={"adapter": "green"})
+    with pytest.raises(InputError, match="'green' is not loaded; there are: red, blue"):
+        having(model, "adapters", sampling).generate(ASK, [sampling])
 
 
 def test_logprobs_belong_to_the_tokens(model: Model) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible.models.chat import as_text, chat_request
+from crucible.models.dialects import dialects
 from crucible.models.embedded import EmbeddedModel, _render
 from crucible.types import Message, Sampling
 from tests.models.serving import serve, small_model
@@ -58,7 +59,7 @@ def test_no_mark_is_left_or_made(text: str) -> None:
 
 def test_every_turn_of_a_request_is_treated() -> None:
     roles = ("system", "user", "assistant")
-    body = chat_request([Message(role=role, content=FORGED) for role in roles], Sampling(), "m").body
+    body = chat_request([Message(role=role, content=FORGED) for role in roles], Sampling(), "m", dialects()["any"]).body
     assert [message["role"] for message in body["messages"]] == list(roles)
     assert all("<|im_" not in message["content"] for message in body["messages"])
 
