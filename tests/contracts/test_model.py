@@ -198,21 +198,22 @@ def test_the_adapter_is_chosen_by_the_request(model: Model) -> None:
 
 
 def test_samples_of_an_adapter_share_a_long_prompt(model: Model) -> None:
-    """What one adapter read must not be gone on with by another: the next token's probabilities tell.
+    """What one adapter read must not be gone on with by another: the next token's probability tells.
 
-    They and not the text: how many are decoded at once changes the last digits, and so, at a tie, the text.
+    It and not the text: how many are decoded at once changes the last digits, and so, at a tie, the text.
     """
     story = [Message(role="user", content="Continue: " + "the fox met a crow and said hello. " * 30)]
-    one = Sampling(max_tokens=1, logprobs=5, adapter="red")
+    one = Sampling(max_tokens=1, logprobs=1, adapter="red")
     model = having(model, "adapters", one)
-    seen: dict[str, float] = {}
+
+    def first(name: str, samples: int) -> list[float]:
+        drawn = model.generate(story, [one.model_copy(update={"adapter": name})] * samples)
+        return [each.logprobs[0].logprob for each in drawn if each.logprobs]
+
+    alone = {name: first(name, 1)[0] for name in ("red", "blue", "")}
     for name in ("red", "blue", "", "red", "blue"):
-        for drawn in model.generate(story, [one.model_copy(update={"adapter": name})] * 4):
-            assert drawn.logprobs is not None
-            value = drawn.logprobs[0].logprob
-            assert abs(seen.setdefault(name, value) - value) < 0.12
-    values = sorted(seen.values())
-    assert min(values[1] - values[0], values[2] - values[1]) > 0.2
+        for value in first(name, 4):
+            assert min(alone, key=lambda other: abs(alone[other] - value)) == name
 
 
 def test_an_adapter_that_is_not_loaded_is_named(model: Model) -> None:
