@@ -78,6 +78,11 @@ def parent_of(pid: int) -> int:
         return 0
 
 
+def cache_mib(settings: dict[str, Any]) -> int:
+    """None with adapters: llama.cpp finds a prompt there by its tokens alone, whichever adapter read it."""
+    return 0 if settings["adapters"] else CACHE_MIB
+
+
 def parameters(settings: dict[str, Any]) -> Any:  # noqa: ANN401 - xllamacpp has no types
     import xllamacpp
 
@@ -90,7 +95,7 @@ def parameters(settings: dict[str, Any]) -> Any:  # noqa: ANN401 - xllamacpp has
     # One cache per slot: a prompt read once can then be copied to the other slots (see `EmbeddedModel`).
     params.kv_unified = False
     params.slot_save_path = settings["slot_dir"].rstrip("/") + "/"
-    params.cache_ram_mib = CACHE_MIB
+    params.cache_ram_mib = cache_mib(settings)
     params.n_threads_http = settings["slots"] + 16  # one is held by every answer that streams
     params.warmup = False
     params.ui = False
@@ -117,7 +122,7 @@ def arguments(settings: dict[str, Any], port: int) -> list[str]:
         "ctx-size": slots * settings["context_length"],
         "fit": "off",  # it would change what was not asked for
         "slot-save-path": settings["slot_dir"].rstrip("/") + "/",
-        "cache-ram": CACHE_MIB,
+        "cache-ram": cache_mib(settings),
         "threads-http": slots + 16,
         "verbosity": 2,
         "batch-size": batch,
