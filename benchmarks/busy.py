@@ -99,7 +99,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         settings = settings.model_copy(update={"paths": Paths(home=place / "home", cache=settings.paths.cache)})
-        with load_model(settings.model, cache_dir=settings.paths.models) as engine:
+        with load_model(settings.model, settings.paths) as engine:
             noting = Noting(engine)
             with Crucible(settings=settings, model=noting) as app:
                 results = benchmark(app, options.sets, out=place / "out", arms=ARMS, limit=options.limit)

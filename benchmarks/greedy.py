@@ -54,7 +54,7 @@ def through_engine(
     settings = load_settings(overrides={"model": {"name": model, "engine": engine, "slots": parallel}})
     sampling = Sampling(max_tokens=MAX_TOKENS, stop=STOP)
     paths = settings.paths
-    with load_model(settings.model, cache_dir=paths.models, log_dir=paths.logs) as served:
+    with load_model(settings.model, paths) as served:
         with ThreadPoolExecutor(parallel) as threads:
             answers = threads.map(lambda each: served.generate(each, [sampling])[0], asked)
             drawn = list(_watched(answers, len(asked)))

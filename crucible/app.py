@@ -223,7 +223,7 @@ class Crucible:
             return self._given.model
         from crucible.models import load_model
 
-        return load_model(self.settings.model, cache_dir=self.settings.paths.models, log_dir=self.settings.paths.logs)
+        return load_model(self.settings.model, self.settings.paths)
 
     @cached_property
     def memory(self) -> EpisodeStore:

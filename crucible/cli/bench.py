@@ -68,7 +68,8 @@ def run(
         typer.Option(min=1, max=256, help="Problems worked at a time, and slots of the engine. [default: 16]"),
     ] = None,
     model: Annotated[str | None, typer.Option(help="Catalogue name, .gguf file, or owner/repo:file.gguf.")] = None,
-    engine: Annotated[str | None, typer.Option(help="auto, embedded, openai or scripted.")] = None,
+    adapter: Annotated[str | None, typer.Option(help="Name of a fine-tuned adapter to serve on the model.")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, embedded, sglang, openai or scripted.")] = None,
     approve: ApproveOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -85,7 +86,7 @@ def run(
     from crucible.problems.bench.report import render
 
     given: dict[str, dict[str, Any]] = {
-        "model": {"name": model, "engine": engine, "slots": parallel or PARALLEL},
+        "model": {"name": model, "adapter": adapter, "engine": engine, "slots": parallel or PARALLEL},
         "cycles": {"approve": approve},
     }
     settings = load_settings(config_file=config, overrides=without_none(given))

@@ -77,7 +77,7 @@ def _disk(settings: Settings) -> str:
 def _model(settings: Settings) -> str:
     from crucible.models import find_model
 
-    return find_model(settings.model, cache_dir=settings.paths.models)
+    return find_model(settings.model, settings.paths)
 
 
 def _sandbox(settings: Settings) -> str:

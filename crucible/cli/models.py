@@ -6,7 +6,11 @@ from typing import Annotated
 
 import typer
 
+from crucible.cli import adapters
+
 app = typer.Typer(help="The code models: what is in the catalogue, what is on this machine.", no_args_is_help=True)
+
+app.add_typer(adapters.app, name="adapters")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
@@ -122,27 +126,75 @@ def build(
 
 
 @app.command()
+def serve(
+    engine: Annotated[str, typer.Option(help="sglang, or embedded (llama.cpp).")] = "sglang",
+    model: Annotated[str | None, typer.Option(help="Catalogue name. [default: the configured one]")] = None,
+    adapter: Annotated[str | None, typer.Option(help="Adapter to serve, on the embedded engine.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    slots: Annotated[int, typer.Option(min=1, max=256, help="Requests decoded at once.")] = 8,
+    as_json: JsonOption = False,
+) -> int:
+    """Serve a model to this machine until Ctrl-C. SGLang is installed first where it is not (10 GB, its own environment).
+
+    While it runs, `--engine sglang` of other commands finds it. Any OpenAI client can ask it: address and key are printed.
+    """
+    import os
+    import signal
+
+    from crucible.cli.output import print_json, say
+    from crucible.config import load_settings
+    from crucible.errors import InputError
+    from crucible.models import load_model, sglang_env
+    from crucible.models.embedded import EmbeddedModel
+    from crucible.models.serving import Served, announced
+    from crucible.models.sglang import SglangModel
+
+    chosen = {"engine": engine, "name": model, "adapter": adapter, "port": port, "slots": slots}
+    settings = load_settings(overrides={"model": {key: value for key, value in chosen.items() if value is not None}})
+    if engine == "sglang":
+        sglang_env.install(settings.paths.models, say)
+    with load_model(settings.model, settings.paths, progress=say) as served:
+        if not isinstance(served, EmbeddedModel | SglangModel):
+            raise InputError("only the engines sglang and embedded serve, and one server at a time")
+        url, key = served.endpoint()
+        model_said = served.identity
+        note = Served(
+            engine=engine, model=model_said.name, sha256=model_said.sha256, url=url, api_key=key, pid=os.getpid()
+        )
+        with announced(settings.paths.serving, note):
+            if as_json:
+                print_json({"url": f"{url}/v1", "api_key": key, **model_said.model_dump()})
+            else:
+                say(f"{note.model} on the {engine} engine: {url}/v1, key {key}; Ctrl-C ends it")
+            signal.pause()
+    return 0
+
+
+@app.command()
 def status(
     model: Annotated[str | None, typer.Option(help="Model to try in place of the configured one.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Engine to try: auto, embedded, openai, sglang.")] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Start the configured engine, draw a few tokens, and say how fast. Exit 3 if it cannot."""
     import time
 
-    from crucible.cli.output import print_json
+    from crucible.cli.output import print_json, say
     from crucible.config import load_settings
     from crucible.models import load_model
     from crucible.security.text import one_line
     from crucible.types import Message, Sampling
 
-    settings = load_settings(overrides={"model": {"name": model}} if model else None)
+    chosen = {"name": model, "engine": engine}
+    settings = load_settings(overrides={"model": {key: value for key, value in chosen.items() if value is not None}})
     began = time.monotonic()
-    with load_model(settings.model, cache_dir=settings.paths.models, log_dir=settings.paths.logs) as engine:
+    with load_model(settings.model, settings.paths, progress=say) as served:
         ready_s = time.monotonic() - began
         ask = [Message(role="user", content="Count from 1 to 30, one number a line.")]
-        (drawn,) = engine.generate(ask, [Sampling(max_tokens=48)])
+        (drawn,) = served.generate(ask, [Sampling(max_tokens=48)])
         row = {
-            **engine.identity.model_dump(),
+            **served.identity.model_dump(),
+            "features": sorted(served.features),
             "ready_s": round(ready_s, 2),
             "tokens_per_s": round(drawn.completion_tokens / max(drawn.wall_s, 1e-6), 1),
         }
@@ -151,4 +203,5 @@ def status(
     else:
         speed = f"ready in {row['ready_s']} s, {row['tokens_per_s']} tokens/s (one stream)"
         typer.echo(one_line(f"{row['name']} on the {row['engine']} engine: {speed}"))
+        typer.echo(f"beyond text it can do: {', '.join(sorted(served.features))}")
     return 0

@@ -48,7 +48,7 @@ def solve(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Catalogue name, .gguf file, or owner/repo:file.gguf.")] = None,
     adapter: Annotated[str | None, typer.Option(help="Name of a fine-tuned adapter to serve on the model.")] = None,
-    engine: Annotated[str | None, typer.Option(help="auto, embedded, openai or scripted.")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, embedded, sglang, openai or scripted.")] = None,
     approve: ApproveOption = None,
     out: OutOption = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Same seed, same model, same machine: same samples.")] = None,

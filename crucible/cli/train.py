@@ -50,7 +50,8 @@ def train(
     ] = None,
     memory: Annotated[bool, typer.Option(help="Use solved episodes as examples. They are stored either way.")] = True,
     model: Annotated[str | None, typer.Option(help="Catalogue name, .gguf file, or owner/repo:file.gguf.")] = None,
-    engine: Annotated[str | None, typer.Option(help="auto, embedded, openai or scripted.")] = None,
+    adapter: Annotated[str | None, typer.Option(help="Name of a fine-tuned adapter to serve on the model.")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, embedded, sglang, openai or scripted.")] = None,
     approve: ApproveOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -73,7 +74,7 @@ def train(
     from crucible.training import train as trained_by
 
     given: dict[str, dict[str, Any]] = {
-        "model": {"name": model, "engine": engine, "slots": parallel or PARALLEL},
+        "model": {"name": model, "adapter": adapter, "engine": engine, "slots": parallel or PARALLEL},
         "cycles": {"approve": approve},
         "tools": {"memory": None if memory else False},
     }

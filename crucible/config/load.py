@@ -27,6 +27,7 @@ USERS_OWN: dict[tuple[str, str], object] = {
     ("cycles", "require_human_approval"): False,
     ("sandbox", "tier"): "B",
     ("model", "base_url"): None,
+    ("model", "sglang_args"): None,
     ("model", "hub_url"): None,
 }
 """What ./crucible.yaml may not set, or not to this value: it comes with whatever was checked out, and must neither let

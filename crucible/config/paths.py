@@ -32,6 +32,14 @@ class Paths(Frozen):
         return self.home / "episodes"
 
     @property
+    def adapters(self) -> Path:
+        return self.home / "adapters"
+
+    @property
+    def serving(self) -> Path:
+        return self.home / "serving.json"
+
+    @property
     def runs(self) -> Path:
         return self.home / "runs.sqlite"
 

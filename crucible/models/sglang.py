@@ -1,0 +1,136 @@
+"""The SGLang engine, where Crucible starts the server itself. One that runs elsewhere is an OpenAIModel of its dialect.
+
+SGLang batches what comes in as it comes and keeps prompts in a radix tree, so that requests which begin alike read that
+part once: nothing has to be done for it but to begin alike. If the server dies it is started once more and the unfinished
+batch is sent again. On a CPU it draws without regard to the seed's promise (`features`), and cannot load adapters; other
+weights can be put in their place from disk (`load_weights`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from crucible.errors import EngineCrashedError, ModelUnavailableError
+from crucible.models.base import OnDelta
+from crucible.models.openai import OpenAIModel
+from crucible.models.sglang_process import SglangOptions, SglangProcess
+from crucible.models.wrapped import WrappedModel
+from crucible.types import Completion, Message, Sampling
+
+START_TIMEOUT_S = 600.0
+DEATH_S = 5.0
+
+
+class SglangModel(WrappedModel):
+    """A server of our own. Ready when constructed, in about a minute; close it, or use it as a context manager.
+
+    sha256: of the model file the weights were written from. timeout_s: seconds without a sign of life after which a
+    request fails. log_dir: for `sglang.log`, None keeps none. progress: hears how far the start is.
+
+    Raises InputError (port in use) and ModelUnavailableError (it does not start).
+    """
+
+    inner: OpenAIModel
+
+    def __init__(
+        self,
+        options: SglangOptions,
+        *,
+        name: str,
+        sha256: str | None = None,
+        timeout_s: float = 300.0,
+        log_dir: Path | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> None:
+        self._options, self._name, self._sha256, self._timeout_s = options, name, sha256, timeout_s
+        self._log_dir, self._progress = log_dir, progress
+        self._lock = threading.Lock()
+        self._notices: list[str] = []
+        self._restarted = False
+        self._process = self._start()
+        super().__init__(self._connect())
+
+    def generate(
+        self,
+        messages: Sequence[Message],
+        samplings: Sequence[Sampling],
+        *,
+        on_delta: OnDelta | None = None,
+        cancel: threading.Event | None = None,
+        deadline_s: float | None = None,
+    ) -> list[Completion]:
+        while True:
+            process, inner = self._process, self.inner
+            try:
+                drawn = inner.generate(messages, samplings, on_delta=on_delta, cancel=cancel, deadline_s=deadline_s)
+            except ModelUnavailableError as error:
+                self._restart(process, error)
+                continue
+            self._restarted = False
+            return drawn
+
+    def load_weights(self, weights: Path) -> None:
+        """Serves the weights in that folder from now on, without a restart: same model, other numbers.
+
+        Raises EngineError and ModelUnavailableError; then what was served is served on."""
+        said = self.inner.post("/update_weights_from_disk", {"model_path": str(weights)})
+        if not said.get("success"):
+            raise ModelUnavailableError(f"SGLang does not take the weights in {weights}: {said.get('message')}")
+        self._options = self._options.model_copy(update={"weights": weights})
+
+    @property
+    def pid(self) -> int:
+        """Process id of what holds the server."""
+        return self._process.pid
+
+    def endpoint(self) -> tuple[str, str]:
+        """(base URL, API key), for anything else that speaks the OpenAI API."""
+        return self._process.url, self._process.api_key
+
+    def notices(self) -> list[str]:
+        with self._lock:
+            said, self._notices = self._notices, []
+        return said + super().notices()
+
+    def close(self) -> None:
+        super().close()
+        self._process.close()
+
+    def _start(self) -> SglangProcess:
+        return SglangProcess(
+            self._options, log_dir=self._log_dir, start_timeout_s=START_TIMEOUT_S, progress=self._progress
+        )
+
+    def _connect(self) -> OpenAIModel:
+        return OpenAIModel(
+            self._process.url,
+            self._name,
+            engine="sglang",
+            sha256=self._sha256,
+            api_key=self._process.api_key,
+            timeout_s=self._timeout_s,
+            prefill=True,
+            dialect="sglang",
+            context_length=self._options.context_length,
+        )
+
+    def _restart(self, dead: SglangProcess, error: ModelUnavailableError) -> None:
+        """Puts a new server in the place of `dead`, unless another thread did so already."""
+        with self._lock:
+            if self._process is not dead:
+                return
+            if dead.wait(DEATH_S) is None:
+                raise error
+            words = dead.last_words()
+            dead.close()
+            if self._restarted:
+                raise EngineCrashedError(
+                    f"SGLang died twice ({words}). See whether memory ran out; lower model.slots or model.context_length"
+                ) from error
+            self._restarted = True
+            self._notices.append(f"SGLang died ({words}) and was started again; unfinished samples are drawn anew")
+            self._process = self._start()
+            self.inner.close()
+            self.inner = self._connect()

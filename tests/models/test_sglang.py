@@ -1,0 +1,138 @@
+"""A real SGLang server on this machine's CPU: its numbers, its death, other weights. Only when asked for: minutes, 10 GB."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from crucible.config.paths import find_paths
+from crucible.models import sglang_env
+from crucible.models.files import ModelFile, hash_file
+from crucible.models.sglang import SglangModel
+from crucible.models.sglang_process import SglangOptions, SglangProcess
+from crucible.models.weights import to_safetensors
+from crucible.types import Message, Sampling
+from tests.contracts.test_model import SGLANG_SWITCH
+from tests.models.serving import NAME, small_model
+
+pytestmark = [
+    pytest.mark.model,
+    pytest.mark.skipif(not os.environ.get(SGLANG_SWITCH), reason=f"set {SGLANG_SWITCH}=1 to test SGLang too"),
+    pytest.mark.timeout(600),
+]
+
+PROMPTS = [
+    f"{ask} {thing}."
+    for ask in ("Count to", "Write a Python function that doubles", "Name a synonym of", "Explain in one line")
+    for thing in ("ten", "seven", "a list", "water", "the sun")
+]
+TOKENS = 32
+
+
+@pytest.fixture(scope="module")
+def weights() -> Path:
+    path = small_model()
+    return to_safetensors(ModelFile(path, hash_file(path)), find_paths().models, "float32")
+
+
+@pytest.fixture(scope="module")
+def options(weights: Path) -> SglangOptions:
+    python = sglang_env.install(find_paths().models, print)
+    return SglangOptions(python=python, weights=weights, context_length=1024, slots=8, extra=("--dtype", "float32"))
+
+
+@pytest.fixture(scope="module")
+def model(options: SglangOptions, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SglangModel]:
+    with SglangModel(options, name=NAME, log_dir=tmp_path_factory.mktemp("logs"), progress=print) as engine:
+        yield engine
+
+
+def greedy(model: SglangModel) -> list[str]:
+    asked = [[Message(role="user", content=prompt)] for prompt in PROMPTS]
+    return [model.generate(ask, [Sampling(max_tokens=TOKENS)])[0].text for ask in asked]
+
+
+def test_greedy_text_is_that_of_transformers(model: SglangModel, weights: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(weights)
+    reference = AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32)
+    wanted = []
+    for prompt in PROMPTS:
+        chat = [{"role": "user", "content": prompt}]
+        ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")["input_ids"]
+        out = reference.generate(ids, max_new_tokens=TOKENS, do_sample=False, pad_token_id=0)
+        wanted.append(tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True))
+    assert greedy(model) == wanted
+
+
+def test_the_plugin_says_in_the_log_that_it_stepped_in(model: SglangModel) -> None:
+    assert model._log_dir is not None
+    said = (model._log_dir / "sglang.log").read_text()
+    assert "crucible-rotary" in said
+    assert model.endpoint()[1] not in said  # the key
+
+
+def test_a_prompt_that_begins_alike_is_read_once(model: SglangModel) -> None:
+    """By the server's own count of tokens it took from its radix tree."""
+    story = "the fox met a crow and said hello. " * 20
+    body = {"model": "m", "max_tokens": 1, "temperature": 0}
+    cached = []
+    for question in ("Who?", "Where?"):
+        chat = [{"role": "user", "content": story + question}]
+        usage = model.inner.post("/v1/chat/completions", {**body, "messages": chat})["usage"]
+        cached.append((usage["prompt_tokens_details"] or {}).get("cached_tokens", 0))
+    assert cached[1] > 100
+
+
+def test_other_weights_are_served_without_a_restart(model: SglangModel, weights: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    other = AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32)
+    with torch.no_grad():
+        other.model.layers[-1].mlp.down_proj.weight.mul_(-3.0)
+    other.save_pretrained(tmp_path / "other")
+    AutoTokenizer.from_pretrained(weights).save_pretrained(tmp_path / "other")
+    before, pid = greedy(model), model.pid
+    model.load_weights(tmp_path / "other")
+    assert greedy(model) != before
+    model.load_weights(weights)
+    assert greedy(model) == before and model.pid == pid
+
+
+def test_a_death_is_mended_once_and_said(model: SglangModel) -> None:
+    first, heard = model.pid, []
+
+    def kill(_: int, text: str) -> None:
+        heard.append(text)
+        if len(heard) == 5:
+            for process in psutil.Process(first).children(recursive=True):
+                process.send_signal(signal.SIGKILL)
+
+    ask = [Message(role="user", content="Tell a long story.")]
+    drawn = model.generate(ask, [Sampling(max_tokens=40)] * 3, on_delta=kill)
+    assert [completion.completion_tokens for completion in drawn] == [40] * 3
+    assert model.pid != first
+    (notice,) = model.notices()
+    assert "SGLang died" in notice
+
+
+def test_closing_leaves_no_process(options: SglangOptions, model: SglangModel) -> None:
+    family = [psutil.Process(model.pid), *psutil.Process(model.pid).children(recursive=True)]
+    assert len(family) >= 4  # the leash, the server, its scheduler, its detokenizer
+    model.close()
+    assert psutil.wait_procs(family, timeout=5)[1] == []
+
+
+def test_a_folder_without_weights_is_said(options: SglangOptions, tmp_path: Path) -> None:
+    from crucible.errors import ModelUnavailableError
+
+    broken = options.model_copy(update={"weights": tmp_path})
+    with pytest.raises(ModelUnavailableError, match="SGLang does not start"):
+        SglangProcess(broken, log_dir=None, start_timeout_s=120)
