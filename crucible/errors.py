@@ -26,6 +26,8 @@ class CrucibleError(Exception):
     """Root of the tree. `exit_code` is what the command line returns for it."""
 
     exit_code = 3
+    transient_s: float | None = None
+    """Where trying again may help: seconds to wait before, at least. None: it would fail again."""
 
 
 class InputError(CrucibleError):

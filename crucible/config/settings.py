@@ -73,6 +73,16 @@ class ModelSettings(Section):
     """CPU threads of the embedded engine; 0 picks by what else the run does."""
     timeout_s: float = Field(gt=0, le=86_400)
     """Seconds without an answer after which a request counts as failed."""
+    retries: int = Field(ge=0, le=100)
+    """How often a request to a server is sent again when it fails for a passing reason."""
+    fallback: tuple[Name, ...]
+    """Models to go on with when the engine fails, on the embedded engine, the first that works."""
+    cache: bool
+    """Whether a server's answers are remembered, for asking exactly the same again."""
+    prompt_price: float = Field(ge=0)
+    """Price of a million prompt tokens, for what `models status` reports."""
+    completion_price: float = Field(ge=0)
+    """Price of a million generated tokens."""
     hub_url: Url
     """Where model files are pulled from; each is checked against its published SHA-256."""
     script: Path | None = None
@@ -242,7 +252,10 @@ class Explained(NamedTuple):
 
 
 NOT_HASHED = {
-    "model": {"api_key", "base_url", "hub_url", "port", "script"},
+    "model": {
+        *("api_key", "base_url", "hub_url", "port", "script"),
+        *("retries", "cache", "prompt_price", "completion_price"),
+    },
     "tools": {"solves_per_minute", "log_level"},
 }
 """Secrets, addresses, paths: they say where things are. What they led to is in the run's model identity. And what a run

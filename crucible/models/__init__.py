@@ -6,6 +6,7 @@ An engine is imported when it is chosen: this module is light.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from crucible.errors import InputError
@@ -42,6 +43,23 @@ def load_model(settings: ModelSettings, paths: Paths, *, progress: Callable[[str
 
     Raises InputError (unknown model, adapter or engine) and ModelUnavailableError (not pulled, not startable).
     """
+    model = _engine(settings, paths, progress)
+    if settings.cache and model.identity.engine in ("openai", "sglang"):
+        from crucible.models.cached import CachedModel
+
+        model = CachedModel(model, paths.home / "completions.sqlite")
+    if settings.fallback:
+        from crucible.models.fallback import FallbackModel
+
+        local = [
+            settings.model_copy(update={"engine": "embedded", "name": name, "adapter": None})
+            for name in settings.fallback
+        ]
+        model = FallbackModel(model, [partial(_embedded, each, paths) for each in local])
+    return model
+
+
+def _engine(settings: ModelSettings, paths: Paths, progress: Callable[[str], None] | None) -> Model:
     engine = engine_of(settings, paths)
     if engine == "scripted":
         return _scripted(settings)
@@ -107,6 +125,7 @@ def _remote(settings: ModelSettings, engine: str) -> Model:
         dialect="sglang" if engine == "sglang" else settings.server,
         adapter=settings.adapter,
         context_length=settings.context_length,
+        retries=settings.retries,
     )
 
 

@@ -80,8 +80,21 @@ def events(chunks: Iterable[bytes]) -> Iterator[dict[str, Any]]:
                 yield json.loads(data)
 
 
-def refusal(status: int, text: str, *, url: str, model: str) -> EngineError | ModelUnavailableError:
-    """The error that a server's HTTP error means."""
+TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
+
+
+def refusal(
+    status: int, text: str, *, url: str, model: str, retry_after: str | None = None
+) -> EngineError | ModelUnavailableError:
+    """The error that a server's HTTP error means. retry_after: the header of that name."""
+    error = _refusal(status, text, url, model)
+    if status in TRANSIENT and not isinstance(error, ContextOverflowError):
+        said = retry_after or ""
+        error.transient_s = float(said) if said.isdigit() else 0.0
+    return error
+
+
+def _refusal(status: int, text: str, url: str, model: str) -> EngineError | ModelUnavailableError:
     problem: Any = {}
     message = text.strip()[:300]
     try:

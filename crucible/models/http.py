@@ -6,6 +6,7 @@ Everything that goes wrong on the way is translated here, once, into Crucible's 
 from __future__ import annotations
 
 import json
+import random
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -20,6 +21,7 @@ from crucible.errors import EngineError, EngineTimeoutError, InputError, ModelUn
 from crucible.models.answer import Request, events, refusal
 from crucible.models.base import OnDelta
 from crucible.models.stop import Line, Stop
+from crucible.models.throttle import Throttle, pause
 from crucible.types import Completion
 
 CONNECT_S = 5.0
@@ -27,14 +29,20 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Names of this machine. Any other host is another machine, whatever its name resolves to."""
 
 
+MAX_WAIT_S = 60.0
+
+
 class ConnectionLostError(EngineError):
     """The server cannot be reached, or went away in the middle of an answer."""
 
+    transient_s = 0.0
+
 
 class StreamClient:
-    """Draws completions. Thread-safe; `streams` bounds the requests of one batch in flight at a time.
+    """Draws completions. Thread-safe; `streams` bounds the requests in flight at a time, by what the server answers well.
 
-    `timeout_s` is how long a request may stay without a sign of life.
+    `timeout_s` is how long a request may stay without a sign of life. A request that fails for a passing reason is sent
+    again up to `retries` times, after a pause that doubles; what was streamed of it is then streamed anew.
     """
 
     def __init__(
@@ -45,9 +53,14 @@ class StreamClient:
         api_key: str | None,
         timeout_s: float,
         streams: int,
+        retries: int = 0,
+        backoff_s: float = 0.5,
     ) -> None:
         self.base_url, self.model, self.timeout_s = base_url, model, timeout_s
-        self._streams = streams
+        self._streams, self._retries, self._backoff_s = streams, retries, backoff_s
+        self.throttle = Throttle(streams)
+        self.retried = 0
+        """Requests sent again so far."""
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         try:
             self._http = httpx.Client(
@@ -84,7 +97,7 @@ class StreamClient:
                     on_delta(index, text)
 
         def draw(index: int) -> None:
-            done[index] = self.draw(make(index), stop, on_delta and partial(tell, index))
+            done[index] = self._persist(lambda: make(index), stop, on_delta and partial(tell, index))
 
         try:
             futures = [pool.submit(draw, index) for index in missing]
@@ -96,6 +109,24 @@ class StreamClient:
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def _persist(self, make: Callable[[], Request], stop: Stop, tell: Callable[[str], None] | None) -> Completion:
+        """`draw`, again where that may help."""
+        for attempt in range(self._retries + 1):
+            try:
+                with self.throttle.admitted(stop):
+                    completion = self.draw(make(), stop, tell)
+            except (EngineError, ModelUnavailableError) as error:
+                if error.transient_s is None or attempt == self._retries or stop.check():
+                    raise
+                self.throttle.refused()
+                self.retried += 1
+                wait_s = self._backoff_s * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311 - not all at once
+                pause(min(max(wait_s, error.transient_s), MAX_WAIT_S), stop)
+            else:
+                self.throttle.answered(completion.wall_s, completion.completion_tokens)
+                return completion
+        raise AssertionError("the last attempt returns or raises")
 
     def draw(self, request: Request, stop: Stop, tell: Callable[[str], None] | None = None) -> Completion:
         """One completion; `tell` hears its text as it comes."""
@@ -125,7 +156,8 @@ class StreamClient:
                 with self._http.stream("POST", url, content=content, headers=_JSON, extensions=extensions) as reply:
                     if reply.is_error:
                         text = reply.read().decode("utf-8", "replace")
-                        raise refusal(reply.status_code, text, url=self.base_url, model=self.model)
+                        after = reply.headers.get("retry-after")
+                        raise refusal(reply.status_code, text, url=self.base_url, model=self.model, retry_after=after)
                     for event in events(reply.iter_bytes()):
                         line.heard()
                         yield event

@@ -29,7 +29,7 @@ class OpenAIModel:
 
     engine, sha256: for its identity. dialect: which kind of server it is, from `dialects.yaml`. adapter: what to draw
     with where a sampling names none, as the server calls it. Raises InputError for an unknown dialect, and for an
-    adapter where it serves none.
+    adapter where it serves none. retries: how often a request that fails for a passing reason is sent again.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class OpenAIModel:
         dialect: str = "any",
         adapter: str | None = None,
         context_length: int = 0,
+        retries: int = 0,
     ) -> None:
         if (spoken := dialects().get(dialect)) is None:
             raise InputError(f"unknown kind of server {dialect!r}; known: {', '.join(dialects())}")
@@ -58,6 +59,7 @@ class OpenAIModel:
             api_key=api_key,
             timeout_s=timeout_s,
             streams=MAX_STREAMS,
+            retries=retries,
         )
         self._identity = ModelIdentity(
             name=model, engine=engine, build=dialect, sha256=sha256, adapter=adapter, context_length=context_length
@@ -131,7 +133,8 @@ class OpenAIModel:
             raise unavailable(error) from error
 
     def notices(self) -> list[str]:
-        return []
+        retried, self._client.retried = self._client.retried, 0
+        return [f"{self._client.base_url} had to be asked again {retried} times"] if retried else []
 
     def close(self) -> None:
         self._client.close()

@@ -48,6 +48,7 @@ class SglangOptions(Frozen):
             return common | {"device": "cuda", "tp-size": gpus, "mem-fraction-static": 0.85, "dtype": "bfloat16"}
         return common | {
             "device": "cpu",
+            "sleep-on-idle": True,  # else its scheduler keeps one core busy with waiting
             "attention-backend": "torch_native",
             "sampling-backend": "pytorch",
             "cuda-graph-backend-decode": "disabled",

@@ -24,6 +24,11 @@ class WrappedModel:
     def features(self) -> frozenset[Feature]:
         return self.inner.features
 
+    @property
+    def remote(self) -> bool:
+        """Whether what is sent leaves this machine."""
+        return bool(getattr(self.inner, "remote", False))
+
     def generate(
         self,
         messages: Sequence[Message],
