@@ -262,9 +262,11 @@ class Crucible:
     def context(self) -> Context:
         from concurrent.futures import ThreadPoolExecutor
 
+        from crucible.models.syntax import SyntaxModel
         from crucible.nodes.base import Context
         from crucible.security.approval import RefusingApprover
         from crucible.security.judge import NoJudge
+        from crucible.security.validation.source import first_error
         from crucible.security.validator import load_validator
 
         settings = self.settings
@@ -279,8 +281,12 @@ class Crucible:
             gate = judge.result(), self.approver
         except SandboxUnavailableError as error:  # then nothing runs, and what static checks find is still said
             gate = NoJudge(error), RefusingApprover("never", str(error))
+        if getattr(model, "remote", False):
+            model = RedactingModel(model)
+        if settings.model.syntax:
+            model = SyntaxModel(model, first_error)
         return Context(
-            model=RedactingModel(model) if getattr(model, "remote", False) else model,
+            model=model,
             memory=RedactingStore(self.memory) if remembers else None,
             judge=gate[0],
             validate=load_validator("python", settings.tools.policy),

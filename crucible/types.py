@@ -126,6 +126,8 @@ class Sampling(Frozen):
     grammar: str | None = None
     """In GBNF, llama.cpp's form of EBNF. One of json_schema, regex and grammar at most."""
     logprobs: int = Field(0, ge=0, le=20)  # alternatives per token; 0 = none
+    syntax: Literal["python"] | None = None
+    """The whole text, from its first character, is to be a program that parses."""
     adapter: str | None = None
     """A loaded adapter's name; "" is the base model, None what the engine was told to serve."""
 

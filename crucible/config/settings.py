@@ -89,6 +89,8 @@ class ModelSettings(Section):
     """File the scripted engine answers from."""
     prefill: bool
     """Whether the answer's first words are given to the model, as its maker does when measuring it."""
+    syntax: bool
+    """Whether a program that does not parse is cut there, and the model goes on from what does."""
     temperatures: Schedule
     """Sampling temperatures over the samples of a batch, repeated as needed; 0 is greedy."""
     top_p: float = Field(gt=0.0, le=1.0)

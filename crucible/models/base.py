@@ -12,7 +12,7 @@ from crucible.types import Completion, Message, ModelIdentity, Sampling
 OnDelta = Callable[[int, str], None]
 """Called with (index of the sampling, new text) as text arrives: one call at a time, from whichever thread."""
 
-Feature = Literal["seed", "json_schema", "regex", "grammar", "logprobs", "prefill", "adapters"]
+Feature = Literal["seed", "json_schema", "regex", "grammar", "logprobs", "prefill", "adapters", "syntax"]
 """What an engine may be able to do beyond drawing text with stop words. seed: the same seed draws the same text."""
 
 
@@ -25,6 +25,7 @@ def refuse_beyond(engine: str, features: frozenset[Feature], samplings: Sequence
             "grammar": sampling.grammar is not None,
             "logprobs": sampling.logprobs > 0,
             "adapters": bool(sampling.adapter),
+            "syntax": sampling.syntax is not None,
         }
         if beyond := [feature for feature, wanted in asked.items() if wanted and feature not in features]:
             raise InputError(

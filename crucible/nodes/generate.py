@@ -183,8 +183,10 @@ def _samplings(state: State, context: Context, cycle: int, key: str) -> list[Sam
     schedule = [0.0] if greedy else settings.temperatures
     samples, share = batch(state.get("attempts", []), budget_left(state, cycles), samples)
     limit = min(task.max_tokens or settings.max_tokens, share)
+    program = context.recipe.opens_fence and "syntax" in context.model.features
     return [
         Sampling(
+            syntax="python" if program else None,
             max_tokens=limit,
             temperature=temperature,
             top_p=settings.top_p if temperature > 0 else 1.0,

@@ -54,6 +54,15 @@ def parse(code: str) -> ast.Module:
         raise SyntaxError("it is nested too deeply for Python's parser") from error
 
 
+def first_error(code: str) -> int | None:
+    """The line, from 1, at which `code` does not parse; None if it does."""
+    try:
+        parse(code)
+    except SyntaxError as error:
+        return error.lineno or 1
+    return None
+
+
 def unreadable(code: str) -> Feedback | None:
     """Why `code` is not given to a parser at all; None if it may be."""
     if len(code) > MAX_CHARS:
