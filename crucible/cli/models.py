@@ -174,34 +174,45 @@ def serve(
 def status(
     model: Annotated[str | None, typer.Option(help="Model to try in place of the configured one.")] = None,
     engine: Annotated[str | None, typer.Option(help="Engine to try: auto, embedded, openai, sglang.")] = None,
+    draws: Annotated[int, typer.Option(min=1, max=1000, help="Samples to draw at once.")] = 1,
     as_json: JsonOption = False,
 ) -> int:
-    """Start the configured engine, draw a few tokens, and say how fast. Exit 3 if it cannot."""
+    """Start or reach the configured engine, draw a few tokens, and say how fast, how long and for how much. Exit 3 if it
+    cannot."""
     import time
 
     from crucible.cli.output import print_json, say
     from crucible.config import load_settings
     from crucible.models import load_model
+    from crucible.models.metered import MeteredModel
     from crucible.security.text import one_line
     from crucible.types import Message, Sampling
 
     chosen = {"name": model, "engine": engine}
     settings = load_settings(overrides={"model": {key: value for key, value in chosen.items() if value is not None}})
+    prices = {"prompt_price": settings.model.prompt_price, "completion_price": settings.model.completion_price}
     began = time.monotonic()
-    with load_model(settings.model, settings.paths, progress=say) as served:
-        ready_s = time.monotonic() - began
+    with MeteredModel(load_model(settings.model, settings.paths, progress=say), **prices) as served:
+        ready = time.monotonic()
         ask = [Message(role="user", content="Count from 1 to 30, one number a line.")]
-        (drawn,) = served.generate(ask, [Sampling(max_tokens=48)])
+        served.generate(ask, [Sampling(max_tokens=48, temperature=0.5, seed=seed) for seed in range(draws)])
+        used, drawn_s = served.usage(), time.monotonic() - ready
         row = {
             **served.identity.model_dump(),
             "features": sorted(served.features),
-            "ready_s": round(ready_s, 2),
-            "tokens_per_s": round(drawn.completion_tokens / max(drawn.wall_s, 1e-6), 1),
+            "ready_s": round(ready - began, 2),
+            "tokens_per_s": round(used.completion_tokens / max(drawn_s, 1e-6), 1),
+            "usage": used.model_dump(),
         }
+        notices = served.notices()
     if as_json:
         print_json(row)
-    else:
-        speed = f"ready in {row['ready_s']} s, {row['tokens_per_s']} tokens/s (one stream)"
-        typer.echo(one_line(f"{row['name']} on the {row['engine']} engine: {speed}"))
-        typer.echo(f"beyond text it can do: {', '.join(sorted(served.features))}")
+        return 0
+    speed = f"ready in {row['ready_s']} s, {row['tokens_per_s']} tokens/s ({draws} at once)"
+    typer.echo(one_line(f"{row['name']} on the {row['engine']} engine ({row['build'] or 'build unknown'}): {speed}"))
+    latency = ", ".join(f"{rank} {seconds:.2f} s" for rank, seconds in used.latency_s.items())
+    typer.echo(f"latency {latency}; {used.prompt_tokens} + {used.completion_tokens} tokens, cost {used.cost:.6f}")
+    typer.echo(f"beyond text it can do: {', '.join(sorted(served.features))}")
+    for notice in notices:
+        say(notice)
     return 0
