@@ -129,7 +129,7 @@ def build(
 def serve(
     engine: Annotated[str, typer.Option(help="sglang, or embedded (llama.cpp).")] = "sglang",
     model: Annotated[str | None, typer.Option(help="Catalogue name. [default: the configured one]")] = None,
-    adapter: Annotated[str | None, typer.Option(help="Adapter to serve, on the embedded engine.")] = None,
+    adapter: Annotated[str | None, typer.Option(help="Fine-tuned adapter to serve on the model.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
     slots: Annotated[int, typer.Option(min=1, max=256, help="Requests decoded at once.")] = 8,
     as_json: JsonOption = False,
@@ -159,7 +159,13 @@ def serve(
         url, key = served.endpoint()
         model_said = served.identity
         note = Served(
-            engine=engine, model=model_said.name, sha256=model_said.sha256, url=url, api_key=key, pid=os.getpid()
+            engine=engine,
+            model=model_said.name,
+            sha256=model_said.sha256,
+            adapter=model_said.adapter,
+            url=url,
+            api_key=key,
+            pid=os.getpid(),
         )
         with announced(settings.paths.serving, note):
             if as_json:

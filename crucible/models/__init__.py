@@ -15,6 +15,7 @@ from crucible.models.base import Model, OnDelta
 if TYPE_CHECKING:
     from crucible.config import ModelSettings
     from crucible.config.paths import Paths
+    from crucible.models.adapters import AdapterCard
     from crucible.models.files import ModelFile
 
 __all__ = ["Model", "OnDelta", "find_model", "load_model"]
@@ -131,24 +132,23 @@ def _remote(settings: ModelSettings, engine: str) -> Model:
 
 def _sglang(settings: ModelSettings, paths: Paths, progress: Callable[[str], None] | None) -> Model:
     from crucible.models import serving, sglang_env
-    from crucible.models.base import refuse_beyond
+    from crucible.models.adapters import AdapterStore
     from crucible.models.catalogue import resolve
-    from crucible.models.dialects import dialects
     from crucible.models.openai import OpenAIModel
     from crucible.models.sglang import SglangModel
     from crucible.models.sglang_process import SglangOptions
     from crucible.models.weights import to_safetensors
-    from crucible.types import Sampling
 
-    refuse_beyond("sglang", dialects()["sglang"].features, [Sampling(adapter=settings.adapter)])
-    name = resolve(settings.name).name
+    card = _card(settings, paths)
+    name, merged = resolve(settings.name).name, card.id if card else None
     served = serving.find(paths.serving)
-    if served is not None and (served.engine, served.model) == ("sglang", name):
+    if served is not None and (served.engine, served.model, served.adapter) == ("sglang", name, merged):
         return OpenAIModel(
             served.url,
             name,
             engine="sglang",
             sha256=served.sha256,
+            merged=merged,
             api_key=served.api_key,
             timeout_s=settings.timeout_s,
             prefill=True,
@@ -158,18 +158,39 @@ def _sglang(settings: ModelSettings, paths: Paths, progress: Callable[[str], Non
     file = _file(settings, paths)
     python = sglang_env.need(paths.models)
     if progress is not None:
-        progress(f"starting SGLang with {name}")
+        progress(f"starting SGLang with {name}{f' and {merged}' if merged else ''}")
+    adapter = AdapterStore(paths.adapters).weights(card).parent if card else None
     options = SglangOptions(
         python=python,
-        weights=to_safetensors(file, paths.models),
+        weights=to_safetensors(file, paths.models, adapter=adapter),
         context_length=settings.context_length,
         slots=settings.slots,
         port=settings.port,
         extra=settings.sglang_args,
     )
     return SglangModel(
-        options, name=name, sha256=file.sha256, timeout_s=settings.timeout_s, log_dir=paths.logs, progress=progress
+        options,
+        name=name,
+        sha256=file.sha256,
+        merged=merged,
+        timeout_s=settings.timeout_s,
+        log_dir=paths.logs,
+        progress=progress,
     )
+
+
+def _card(settings: ModelSettings, paths: Paths) -> AdapterCard | None:
+    """The configured adapter. Raises InputError where there is none, or it is another model's."""
+    from crucible.models.adapters import AdapterStore
+
+    if settings.adapter is None:
+        return None
+    card = AdapterStore(paths.adapters).get(settings.adapter)
+    if card.base_sha256 != (file := _file(settings, paths)).sha256:
+        raise InputError(
+            f"adapter {card.id} was trained on {card.base}, not on {file.path.name}: set model.name to that"
+        )
+    return card
 
 
 def _embedded(settings: ModelSettings, paths: Paths) -> Model:
@@ -178,18 +199,11 @@ def _embedded(settings: ModelSettings, paths: Paths) -> Model:
     from crucible.models.embedded import EmbeddedModel
     from crucible.models.native import program
 
-    store = AdapterStore(paths.adapters)
-    card = store.get(settings.adapter) if settings.adapter is not None else None
-    file = _file(settings, paths)
-    name = resolve(settings.name).name
-    adapters = {}
-    if card is not None:
-        if card.base_sha256 != file.sha256:
-            raise InputError(f"adapter {card.id} was trained on {card.base}, not on {name}: set model.name to that")
-        adapters[card.id] = store.gguf(card)
+    card, file = _card(settings, paths), _file(settings, paths)
+    adapters = {card.id: AdapterStore(paths.adapters).gguf(card)} if card else {}
     return EmbeddedModel(
         file.path,
-        name=name,
+        name=resolve(settings.name).name,
         sha256=file.sha256,
         context_length=settings.context_length,
         slots=settings.slots,

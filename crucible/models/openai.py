@@ -28,8 +28,10 @@ class OpenAIModel:
     """`base_url` with or without the trailing /v1. `model` is the server's name for it. Nothing is sent before first use.
 
     engine, sha256: for its identity. dialect: which kind of server it is, from `dialects.yaml`. adapter: what to draw
-    with where a sampling names none, as the server calls it. Raises InputError for an unknown dialect, and for an
-    adapter where it serves none. retries: how often a request that fails for a passing reason is sent again.
+    with where a sampling names none, as the server calls it. merged: an adapter that the weights it serves hold already.
+    retries: how often a request that fails for a passing reason is sent again.
+
+    Raises InputError for an unknown dialect, and for an adapter where it serves none.
     """
 
     def __init__(
@@ -44,12 +46,13 @@ class OpenAIModel:
         prefill: bool = False,
         dialect: str = "any",
         adapter: str | None = None,
+        merged: str | None = None,
         context_length: int = 0,
         retries: int = 0,
     ) -> None:
         if (spoken := dialects().get(dialect)) is None:
             raise InputError(f"unknown kind of server {dialect!r}; known: {', '.join(dialects())}")
-        self._dialect = spoken
+        self._dialect, self._adapter = spoken, adapter
         self.features: frozenset[Feature] = spoken.features if prefill else spoken.features - {"prefill"}
         if adapter:
             refuse_beyond(dialect, self.features, [Sampling(adapter=adapter)])
@@ -62,7 +65,12 @@ class OpenAIModel:
             retries=retries,
         )
         self._identity = ModelIdentity(
-            name=model, engine=engine, build=dialect, sha256=sha256, adapter=adapter, context_length=context_length
+            name=model,
+            engine=engine,
+            build=dialect,
+            sha256=sha256,
+            adapter=merged or adapter,
+            context_length=context_length,
         )
 
     @property
@@ -86,7 +94,7 @@ class OpenAIModel:
         refuse_beyond(self._identity.build, self.features, samplings)
         if messages and messages[-1].role == "assistant" and "prefill" not in self.features:
             messages = messages[:-1]
-        if adapter := self._identity.adapter:
+        if adapter := self._adapter:
             samplings = [
                 each if each.adapter is not None else each.model_copy(update={"adapter": adapter}) for each in samplings
             ]

@@ -20,6 +20,7 @@ class Served(Frozen):
     model: str
     sha256: str | None
     """Of the model file."""
+    adapter: str | None = None
     url: str
     api_key: str
     pid: int

@@ -26,8 +26,9 @@ DEATH_S = 5.0
 class SglangModel(WrappedModel):
     """A server of our own. Ready when constructed, in about a minute; close it, or use it as a context manager.
 
-    sha256: of the model file the weights were written from. timeout_s: seconds without a sign of life after which a
-    request fails. log_dir: for `sglang.log`, None keeps none. progress: hears how far the start is.
+    sha256: of the model file the weights were written from; merged: the adapter that was merged into them. timeout_s:
+    seconds without a sign of life after which a request fails. log_dir: for `sglang.log`, None keeps none. progress: hears
+    how far the start is.
 
     Raises InputError (port in use) and ModelUnavailableError (it does not start).
     """
@@ -40,11 +41,13 @@ class SglangModel(WrappedModel):
         *,
         name: str,
         sha256: str | None = None,
+        merged: str | None = None,
         timeout_s: float = 300.0,
         log_dir: Path | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> None:
-        self._options, self._name, self._sha256, self._timeout_s = options, name, sha256, timeout_s
+        self._options, self._name, self._timeout_s = options, name, timeout_s
+        self._sha256, self._merged = sha256, merged
         self._log_dir, self._progress = log_dir, progress
         self._lock = threading.Lock()
         self._notices: list[str] = []
@@ -71,14 +74,18 @@ class SglangModel(WrappedModel):
             self._restarted = False
             return drawn
 
-    def load_weights(self, weights: Path) -> None:
+    def load_weights(self, weights: Path, *, merged: str | None = None) -> None:
         """Serves the weights in that folder from now on, without a restart: same model, other numbers.
 
-        Raises EngineError and ModelUnavailableError; then what was served is served on."""
+        Raises EngineError and ModelUnavailableError; then what was served is served on.
+        """
         said = self.inner.post("/update_weights_from_disk", {"model_path": str(weights)})
         if not said.get("success"):
             raise ModelUnavailableError(f"SGLang does not take the weights in {weights}: {said.get('message')}")
-        self._options = self._options.model_copy(update={"weights": weights})
+        with self._lock:
+            self._options, self._merged = self._options.model_copy(update={"weights": weights}), merged
+            self.inner.close()
+            self.inner = self._connect()
 
     @property
     def pid(self) -> int:
@@ -109,6 +116,7 @@ class SglangModel(WrappedModel):
             self._name,
             engine="sglang",
             sha256=self._sha256,
+            merged=self._merged,
             api_key=self._process.api_key,
             timeout_s=self._timeout_s,
             prefill=True,

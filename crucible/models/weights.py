@@ -8,50 +8,53 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from crucible.errors import ModelUnavailableError, StoreError
-from crucible.models.files import ModelFile
+from crucible.errors import MissingPartError, ModelUnavailableError, StoreError
+from crucible.models.files import ModelFile, hash_file
+from crucible.models.lora import WEIGHTS
 
 DType = Literal["bfloat16", "float32"]
 DONE = "config.json"
 
 
-def folder(model: ModelFile, cache: Path, dtype: DType) -> Path:
-    """Where the weights of that very file lie, whether they were written or not."""
-    return cache / "weights" / f"{model.path.stem}-{model.sha256[:12]}-{dtype}"
-
-
-def to_safetensors(model: ModelFile, cache: Path, dtype: DType = "bfloat16") -> Path:
+def to_safetensors(model: ModelFile, cache: Path, dtype: DType = "bfloat16", *, adapter: Path | None = None) -> Path:
     """The folder with the weights, written once. Some seconds and four (bfloat16) or eight times the file's size.
 
-    Raises ModelUnavailableError (an architecture transformers cannot read from GGUF) and StoreError (disk).
+    adapter: a PEFT adapter to merge in, in fp32 before anything is rounded: in less, small updates are lost.
+
+    Raises ModelUnavailableError (an architecture transformers cannot read from GGUF), MissingPartError (no PEFT to merge
+    with) and StoreError (disk).
     """
     import filelock
 
-    place = folder(model, cache, dtype)
+    mark = f"-{hash_file(adapter / WEIGHTS)[:12]}" if adapter else ""
+    place = cache / "weights" / f"{model.path.stem}-{model.sha256[:12]}{mark}-{dtype}"
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(f"{place}.lock"):
             if not (place / DONE).is_file():
-                _write(model.path, place, dtype)
+                _write(model.path, adapter, place, dtype)
     except OSError as error:
         raise StoreError(f"cannot write the weights of {model.path.name} to {place}: {error}") from error
     return place
 
 
-def _write(model: Path, place: Path, dtype: DType) -> None:
+def _write(model: Path, adapter: Path | None, place: Path, dtype: DType) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     where, name = str(model.parent), model.name
+    first = torch.float32 if adapter else getattr(torch, dtype)
     try:
         loaded = AutoModelForCausalLM.from_pretrained(
-            where, gguf_file=name, dtype=getattr(torch, dtype), quantization_config=GgufConfig(dequantize=True)
+            where, gguf_file=name, dtype=first, quantization_config=GgufConfig(dequantize=True)
         )
         tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
     except (ValueError, KeyError, NotImplementedError) as error:
         raise ModelUnavailableError(f"{model}: transformers cannot read these weights: {error}") from error
+    if adapter is not None:
+        loaded = _merged(loaded, adapter).to(getattr(torch, dtype))
     if hasattr(loaded.config, "quantization_config"):
         del loaded.config.quantization_config  # they are quantised no more
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".new-") as scratch:
@@ -60,3 +63,13 @@ def _write(model: Path, place: Path, dtype: DType) -> None:
         tokenizer.save_pretrained(made)
         shutil.rmtree(place, ignore_errors=True)
         made.rename(place)
+
+
+def _merged(model: Any, adapter: Path) -> Any:  # noqa: ANN401 - transformers' models have no common type
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise MissingPartError(
+            "merging an adapter needs PEFT; install it with: pip install 'crucible-codegen[finetune]'"
+        ) from error
+    return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()

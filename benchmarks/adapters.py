@@ -1,0 +1,190 @@
+"""One adapter in three engines: the same greedy text? And what choosing adapters per request costs the embedded engine.
+
+    python -m benchmarks.adapters [--model qwen2.5-coder-0.5b] [--prompts 20] [--tokens 64] [--no-sglang] [--json FILE]
+
+The adapter is a random one from PEFT (rank 8 on all seven projections, seeded). Compared is fp32 with fp32: transformers with
+the adapter merged in fp32; the embedded engine with the same weights as an fp32 GGUF file and the adapter as a GGUF adapter;
+SGLang with the merged weights in fp32. A text that differs is shown with the place where it does.
+
+Switching: batches of 8 samples over the quantised model, in turns: always the same adapter, then another one for each batch,
+then two mixed within every batch. Tokens a second, as ratios to the first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.dequantise import dequantise
+from crucible.config import load_settings
+from crucible.models import native, sglang_env
+from crucible.models.catalogue import resolve
+from crucible.models.embedded import EmbeddedModel
+from crucible.models.files import ModelFile, locate
+from crucible.models.lora import convert
+from crucible.models.sglang import SglangModel
+from crucible.models.sglang_process import SglangOptions
+from crucible.models.weights import to_safetensors
+from crucible.types import Message, Sampling
+
+THINGS = (
+    "a list",
+    "a string",
+    "two numbers",
+    "a dictionary",
+    "a tree",
+    "a file",
+    "a matrix",
+    "a date",
+    "a word",
+    "a set",
+)
+ASKS = ("Write a Python function that reverses {}.", "Explain in two sentences what {} is in Python.")
+RANK, SPREAD = 8, 0.02
+SWITCHING_BOUND = 0.95
+
+
+def prompts(count: int) -> list[str]:
+    return [ask.format(thing) for ask in ASKS for thing in THINGS][:count]
+
+
+def random_adapter(weights: Path, folder: Path, seed: int) -> Path:
+    """A LoRA adapter whose B is not zero, as after training."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    model: Any = AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32)
+    adapted = get_peft_model(
+        model, LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=targets, task_type="CAUSAL_LM")
+    )
+    with torch.no_grad():
+        for name, matrix in adapted.named_parameters():
+            if "lora_B" in name:
+                matrix.normal_(std=SPREAD)
+    adapted.save_pretrained(str(folder))
+    return folder
+
+
+def by_transformers(weights: Path, asked: Sequence[str], tokens: int) -> list[str]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(weights)
+    model: Any = AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32)
+    texts = []
+    for prompt in asked:
+        chat = [{"role": "user", "content": prompt}]
+        ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")["input_ids"]
+        out = model.generate(ids, max_new_tokens=tokens, do_sample=False)
+        texts.append(tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True))
+    return texts
+
+
+def by_engine(model: EmbeddedModel | SglangModel, asked: Sequence[str], tokens: int) -> list[str]:
+    chats = [[Message(role="user", content=prompt)] for prompt in asked]
+    return [model.generate(chat, [Sampling(max_tokens=tokens)])[0].text for chat in chats]
+
+
+def same(name: str, texts: list[str], wanted: list[str]) -> int:
+    """How many are equal; says where the others part."""
+    for number, (text, want) in enumerate(zip(texts, wanted, strict=True)):
+        if text != want:
+            at = next(
+                (i for i, (a, b) in enumerate(zip(text, want, strict=False)) if a != b), min(len(text), len(want))
+            )
+            print(
+                f"  {name}, prompt {number}: parts at character {at}: {text[at : at + 30]!r}, not {want[at : at + 30]!r}"
+            )
+    equal = sum(text == want for text, want in zip(texts, wanted, strict=True))
+    print(f"{name:<12} {equal} of {len(wanted)} texts equal those of transformers")
+    return equal
+
+
+def switching(model: EmbeddedModel, batches: int, tokens: int) -> dict[str, float]:
+    """Ratios of tokens a second, medians over rounds in which the kinds take turns."""
+    ask = [Message(role="user", content=ASKS[0].format("a list of lists, keeping the order of the inner ones"))]
+    kinds = {
+        "same": [("one", "one"), ("one", "one")],
+        "by batch": [("one", "one"), ("two", "two")],
+        "mixed": [("one", "two"), ("one", "two")],
+    }
+    rates: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for run in range(batches):
+        for kind, pairs in kinds.items():
+            began, drawn = time.perf_counter(), 0
+            for turn, pair in enumerate(pairs):
+                asked = [
+                    Sampling(
+                        max_tokens=tokens,
+                        temperature=0.8,
+                        seed=100 * run + 10 * turn + number,
+                        adapter=pair[number % 2],
+                    )
+                    for number in range(8)
+                ]
+                drawn += sum(each.completion_tokens for each in model.generate(ask, asked))
+            rates[kind].append(drawn / (time.perf_counter() - began))
+    return {kind: statistics.median(rates[kind]) for kind in kinds}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="qwen2.5-coder-0.5b")
+    parser.add_argument("--prompts", type=int, default=20)
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3, help="of the switching measurement")
+    parser.add_argument("--no-sglang", action="store_true")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    paths = load_settings().paths
+    file: ModelFile = locate(resolve(options.model), paths.models)
+    asked, program = prompts(options.prompts), native.program(paths.models)
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        plain = to_safetensors(file, paths.models, "float32")
+        for seed, name in enumerate(("one", "two")):
+            convert(random_adapter(plain, work / name, seed), file.path, work / f"{name}.gguf")
+        merged = to_safetensors(file, work, "float32", adapter=work / "one")
+        wanted = by_transformers(merged, asked, options.tokens)
+        changed = sum(a != b for a, b in zip(wanted, by_transformers(plain, asked[:5], options.tokens), strict=False))
+        print(f"the adapter changes {changed} of the first {min(5, len(asked))} texts")
+        dequantise(file.path, work / "base.gguf")
+        engine = {"name": options.model, "context_length": 1024, "slots": 1, "program": program}
+        with EmbeddedModel(work / "base.gguf", adapters={"one": work / "one.gguf"}, adapter="one", **engine) as model:
+            found["embedded"] = same("embedded", by_engine(model, asked, options.tokens), wanted)
+        (work / "base.gguf").unlink()
+        if not options.no_sglang and (python := sglang_env.python(paths.models)):
+            served = SglangOptions(
+                python=python, weights=merged, context_length=1024, slots=4, extra=("--dtype", "float32")
+            )
+            with SglangModel(
+                served, name=options.model, progress=lambda text: print(f"  {text}", file=sys.stderr)
+            ) as other:
+                found["sglang"] = same("sglang", by_engine(other, asked, options.tokens), wanted)
+        both = {name: work / f"{name}.gguf" for name in ("one", "two")}
+        with EmbeddedModel(file.path, adapters=both, **(engine | {"slots": 8})) as model:
+            rates = switching(model, options.rounds, options.tokens)
+    found["tokens_per_s"] = rates
+    for kind in ("by batch", "mixed"):
+        print(
+            f"adapters chosen {kind}: {rates[kind]:.1f} tokens/s, {rates[kind] / rates['same']:.2f} x always the same"
+        )
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    equal = all(found.get(name, options.prompts) == options.prompts for name in ("embedded", "sglang"))
+    return 0 if equal and rates["by batch"] >= SWITCHING_BOUND * rates["same"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
