@@ -1,6 +1,7 @@
 """One adapter in three engines: the same greedy text? And what choosing adapters per request costs the embedded engine.
 
-    python -m benchmarks.adapters [--model qwen2.5-coder-0.5b] [--prompts 20] [--tokens 64] [--no-sglang] [--json FILE]
+    python -m benchmarks.adapters [--model qwen2.5-coder-0.5b] [--prompts 20] [--tokens 64] [--rounds 3]
+                                  [--no-sglang] [--only-switching] [--json FILE]
 
 The adapter is a random one from PEFT (rank 8 on all seven projections, seeded). Compared is fp32 with fp32: transformers with
 the adapter merged in fp32; the embedded engine with the same weights as an fp32 GGUF file and the adapter as a GGUF adapter;
@@ -110,6 +111,35 @@ def same(name: str, texts: list[str], wanted: list[str]) -> int:
     return equal
 
 
+def equality(options: argparse.Namespace, file: ModelFile, work: Path, plain: Path) -> dict[str, int]:
+    """Texts equal to those of transformers, by engine."""
+    paths, asked, found = load_settings().paths, prompts(options.prompts), dict[str, int]()
+    merged = to_safetensors(file, work, "float32", adapter=work / "one")
+    wanted = by_transformers(merged, asked, options.tokens)
+    changed = sum(a != b for a, b in zip(wanted, by_transformers(plain, asked[:5], options.tokens), strict=False))
+    print(f"the adapter changes {changed} of the first {min(5, len(asked))} texts")
+    dequantise(file.path, work / "base.gguf")
+    with engine(work / "base.gguf", {"one": work / "one.gguf"}, adapter="one", slots=1) as model:
+        found["embedded"] = same("embedded", by_engine(model, asked, options.tokens), wanted)
+    (work / "base.gguf").unlink()
+    if not options.no_sglang and (python := sglang_env.python(paths.models)):
+        served = SglangOptions(
+            python=python, weights=merged, context_length=1024, slots=4, extra=("--dtype", "float32")
+        )
+        with SglangModel(
+            served, name=options.model, progress=lambda text: print(f"  {text}", file=sys.stderr)
+        ) as other:
+            found["sglang"] = same("sglang", by_engine(other, asked, options.tokens), wanted)
+    return found
+
+
+def engine(path: Path, adapters: dict[str, Path], *, slots: int, adapter: str | None = None) -> EmbeddedModel:
+    program = native.program(load_settings().paths.models)
+    return EmbeddedModel(
+        path, name=path.stem, context_length=1024, slots=slots, program=program, adapters=adapters, adapter=adapter
+    )
+
+
 def switching(model: EmbeddedModel, batches: int, tokens: int) -> dict[str, float]:
     """Ratios of tokens a second, medians over rounds in which the kinds take turns."""
     ask = [Message(role="user", content=ASKS[0].format("a list of lists, keeping the order of the inner ones"))]
@@ -144,36 +174,21 @@ def main() -> int:
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3, help="of the switching measurement")
     parser.add_argument("--no-sglang", action="store_true")
+    parser.add_argument("--only-switching", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     paths = load_settings().paths
     file: ModelFile = locate(resolve(options.model), paths.models)
-    asked, program = prompts(options.prompts), native.program(paths.models)
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         plain = to_safetensors(file, paths.models, "float32")
         for seed, name in enumerate(("one", "two")):
             convert(random_adapter(plain, work / name, seed), file.path, work / f"{name}.gguf")
-        merged = to_safetensors(file, work, "float32", adapter=work / "one")
-        wanted = by_transformers(merged, asked, options.tokens)
-        changed = sum(a != b for a, b in zip(wanted, by_transformers(plain, asked[:5], options.tokens), strict=False))
-        print(f"the adapter changes {changed} of the first {min(5, len(asked))} texts")
-        dequantise(file.path, work / "base.gguf")
-        engine = {"name": options.model, "context_length": 1024, "slots": 1, "program": program}
-        with EmbeddedModel(work / "base.gguf", adapters={"one": work / "one.gguf"}, adapter="one", **engine) as model:
-            found["embedded"] = same("embedded", by_engine(model, asked, options.tokens), wanted)
-        (work / "base.gguf").unlink()
-        if not options.no_sglang and (python := sglang_env.python(paths.models)):
-            served = SglangOptions(
-                python=python, weights=merged, context_length=1024, slots=4, extra=("--dtype", "float32")
-            )
-            with SglangModel(
-                served, name=options.model, progress=lambda text: print(f"  {text}", file=sys.stderr)
-            ) as other:
-                found["sglang"] = same("sglang", by_engine(other, asked, options.tokens), wanted)
+        if not options.only_switching:
+            found |= equality(options, file, work, plain)
         both = {name: work / f"{name}.gguf" for name in ("one", "two")}
-        with EmbeddedModel(file.path, adapters=both, **(engine | {"slots": 8})) as model:
+        with engine(file.path, both, slots=8) as model:
             rates = switching(model, options.rounds, options.tokens)
     found["tokens_per_s"] = rates
     for kind in ("by batch", "mixed"):
