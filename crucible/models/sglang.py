@@ -17,7 +17,7 @@ from crucible.models.base import OnDelta
 from crucible.models.openai import OpenAIModel
 from crucible.models.sglang_process import SglangOptions, SglangProcess
 from crucible.models.wrapped import WrappedModel
-from crucible.types import Completion, Message, Sampling
+from crucible.types import Completion, Message, ModelIdentity, Sampling
 
 START_TIMEOUT_S = 600.0
 DEATH_S = 5.0
@@ -55,6 +55,10 @@ class SglangModel(WrappedModel):
         self._process = self._start()
         super().__init__(self._connect())
 
+    @property
+    def identity(self) -> ModelIdentity:
+        return self.inner.identity.model_copy(update={"adapter": self._merged})
+
     def generate(
         self,
         messages: Sequence[Message],
@@ -84,8 +88,6 @@ class SglangModel(WrappedModel):
             raise ModelUnavailableError(f"SGLang does not take the weights in {weights}: {said.get('message')}")
         with self._lock:
             self._options, self._merged = self._options.model_copy(update={"weights": weights}), merged
-            self.inner.close()
-            self.inner = self._connect()
 
     @property
     def pid(self) -> int:
@@ -116,7 +118,6 @@ class SglangModel(WrappedModel):
             self._name,
             engine="sglang",
             sha256=self._sha256,
-            merged=self._merged,
             api_key=self._process.api_key,
             timeout_s=self._timeout_s,
             prefill=True,

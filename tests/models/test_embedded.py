@@ -1,6 +1,7 @@
 """The embedded engine's child process: it starts, crashes, is started anew, and never outlives its parent.
 
-All of it with the prebuilt library and, where it was compiled, with the native program.
+What concerns the process runs with the prebuilt library and, where it was compiled, with the native program; the contract
+suite runs over both.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ import pytest
 
 from crucible.errors import EngineCrashedError, EngineError, InputError, ModelUnavailableError, StoreError
 from crucible.models.embedded import SHARE_FROM_CHARS, EmbeddedModel
+from crucible.models.lora import convert
 from crucible.models.process import usable_cores
 from crucible.types import Message, Sampling
+from tests.models.adapting import random_adapter
 from tests.models.serving import native_program, serve, small_model
 
 pytestmark = pytest.mark.model
@@ -42,8 +45,8 @@ def program(request: pytest.FixtureRequest) -> Path | None:
 
 
 @pytest.fixture
-def model(path: Path, tmp_path: Path, program: Path | None) -> Iterator[EmbeddedModel]:
-    with serve(path, log_dir=tmp_path / "logs", program=program) as engine:
+def model(path: Path, tmp_path: Path) -> Iterator[EmbeddedModel]:
+    with serve(path, log_dir=tmp_path / "logs") as engine:
         yield engine
 
 
@@ -200,13 +203,13 @@ def test_ctrl_c_ends_a_generation_at_once(path: Path, tmp_path: Path, program: P
     assert psutil.wait_procs(family, timeout=5)[1] == []
 
 
-def test_nothing_in_the_working_directory_is_imported(path: Path, tmp_path: Path, program: Path | None) -> None:
+def test_nothing_in_the_working_directory_is_imported(path: Path, tmp_path: Path) -> None:
     for name in ("json", "select", "xllamacpp", "numpy"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')")
     here = Path.cwd()
     os.chdir(tmp_path)
     try:
-        serve(path, program=program).close()
+        serve(path).close()
     finally:
         os.chdir(here)
     assert not (tmp_path / "imported").exists()
@@ -235,14 +238,14 @@ def test_a_given_port_is_taken_and_given_back(path: Path, program: Path | None) 
 
 
 @pytest.mark.parametrize("kept", [0.5, 0.999])
-def test_a_truncated_model_file_is_said(path: Path, tmp_path: Path, kept: float, program: Path | None) -> None:
+def test_a_truncated_model_file_is_said(path: Path, tmp_path: Path, kept: float) -> None:
     cut = tmp_path / "cut.gguf"
     with path.open("rb") as whole:
         cut.write_bytes(whole.read(int(path.stat().st_size * kept)))
     with pytest.raises(
         ModelUnavailableError, match=r"cannot serve .*cut\.gguf: .*(corrupted|incomplete|bounds).*models pull"
     ):
-        serve(cut, program=program)
+        serve(cut)
 
 
 def test_a_file_that_is_no_model_is_said(tmp_path: Path, program: Path | None) -> None:
@@ -251,10 +254,10 @@ def test_a_file_that_is_no_model_is_said(tmp_path: Path, program: Path | None) -
         serve(tmp_path / "no.gguf", program=program)
 
 
-def test_a_log_folder_that_cannot_be_written_is_said(path: Path, tmp_path: Path, program: Path | None) -> None:
+def test_a_log_folder_that_cannot_be_written_is_said(path: Path, tmp_path: Path) -> None:
     (tmp_path / "blocked").write_text("a file")
     with pytest.raises(StoreError, match="engine's log"):
-        serve(path, log_dir=tmp_path / "blocked", program=program)
+        serve(path, log_dir=tmp_path / "blocked")
 
 
 def test_the_key_is_asked_for(model: EmbeddedModel) -> None:
@@ -273,10 +276,10 @@ def test_threads_stay_within_what_this_process_may_use() -> None:
 # ------------------------------------------------------------- one prompt, many samples
 
 
-def test_a_shared_prompt_draws_what_an_unshared_one_does(path: Path, program: Path | None) -> None:
+def test_a_shared_prompt_draws_what_an_unshared_one_does(path: Path) -> None:
     story = [Message(role="user", content="Continue: " + "the fox met a crow and said hello. " * 30)]
     assert len(story[0].content) > SHARE_FROM_CHARS
-    with serve(path, slots=3, program=program) as model:
+    with serve(path, slots=3) as model:
         alone = model.generate(story, [Sampling(max_tokens=12)])
         shared = model.generate(story, [Sampling(max_tokens=12)] * 3)
         assert [completion.text for completion in shared] == [alone[0].text] * 3
@@ -284,10 +287,10 @@ def test_a_shared_prompt_draws_what_an_unshared_one_does(path: Path, program: Pa
         assert model.notices() == []
 
 
-def test_a_prompt_is_read_once_for_all_samples(path: Path, program: Path | None) -> None:
+def test_a_prompt_is_read_once_for_all_samples(path: Path) -> None:
     """Measured in the child's CPU seconds: three slots that each read the prompt would take three times as many."""
     words = " ".join(f"word{number}" for number in range(80))
-    with serve(path, slots=3, program=program) as model:
+    with serve(path, slots=3) as model:
 
         def reading(text: str, samples: int) -> float:
             before = psutil.Process(model.pid).cpu_times().user
@@ -295,3 +298,58 @@ def test_a_prompt_is_read_once_for_all_samples(path: Path, program: Path | None)
             return psutil.Process(model.pid).cpu_times().user - before
 
         assert reading(f"B {words}", 3) < 2 * reading(f"A {words}", 1)
+
+
+# ------------------------------------------------------------- adapters that come later
+
+
+@pytest.fixture(scope="module")
+def adapter(path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("adapter")
+    convert(random_adapter(folder / "peft", lora_alpha=16), path, folder / "adapter.gguf")
+    return folder / "adapter.gguf"
+
+
+def test_an_adapter_goes_live_while_others_draw(model: EmbeddedModel, adapter: Path) -> None:
+    """What is being drawn is drawn to its end by the child that began it, which then ends."""
+    first, begun, drawn = model.pid, threading.Event(), []
+    sampling = Sampling(max_tokens=300, temperature=1.0, seed=5)
+    drawing = threading.Thread(
+        target=lambda: drawn.extend(model.generate(ASK, [sampling], on_delta=lambda *_: begun.set()))
+    )
+    drawing.start()
+    assert begun.wait(20)
+    model.load_adapters({"late": adapter})
+    assert model.pid != first and psutil.pid_exists(first)
+    with_it, without = (
+        model.generate(ASK, [Sampling(max_tokens=1, logprobs=1, adapter=name)])[0].logprobs for name in ("late", "")
+    )
+    assert with_it and without and abs(with_it[0].logprob - without[0].logprob) > 0.01
+    drawing.join(timeout=60)
+    assert drawn[0].completion_tokens == 300 or drawn[0].finish_reason == "stop"
+    deadline = time.monotonic() + 5
+    while psutil.pid_exists(first) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(first)
+    assert model.notices() == []
+
+
+def test_an_adapter_that_cannot_be_loaded_changes_nothing(model: EmbeddedModel, tmp_path: Path) -> None:
+    first = model.pid
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF and nothing else")
+    with pytest.raises(ModelUnavailableError, match="cannot serve"):
+        model.load_adapters({"broken": tmp_path / "broken.gguf"})
+    assert model.pid == first
+    assert model.generate(ASK, [Sampling(max_tokens=1)])[0].text
+    with pytest.raises(InputError, match="'broken' is not loaded; there are: none"):
+        model.generate(ASK, [Sampling(max_tokens=1, adapter="broken")])
+
+
+def test_with_a_port_of_its_own_a_new_adapter_takes_the_same_port(path: Path, adapter: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with serve(path, port=port) as model:
+        model.load_adapters({"late": adapter})
+        assert model.endpoint()[0].endswith(f":{port}")
+        assert model.generate(ASK, [Sampling(max_tokens=1, adapter="late")])[0].text
