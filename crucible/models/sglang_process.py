@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -149,11 +150,9 @@ class SglangProcess:
             while (passed := time.monotonic() - began) < seconds:
                 if self.wait(0) is not None:
                     raise ModelUnavailableError(f"SGLang does not start: {self._log.last_words(settle_s=1.0)}")
-                try:
+                with contextlib.suppress(httpx.HTTPError):  # nobody listens yet
                     if http.get(f"{self.url}/health_generate").status_code == httpx.codes.OK:
                         return
-                except httpx.HTTPError:
-                    pass
                 if progress is not None and passed - told >= 2.0:
                     told = passed
                     progress(f"SGLang is starting, {passed:.0f} s (as a rule 30 to 60)")
