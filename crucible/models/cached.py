@@ -27,7 +27,6 @@ class CachedModel(WrappedModel):
         super().__init__(inner)
         self._path = path
         self._lock = threading.Lock()
-        self._notices: list[str] = []
         self.hits = self.misses = 0
         with self._opened() as table:
             table.execute("CREATE TABLE IF NOT EXISTS completions (key TEXT PRIMARY KEY, completion TEXT NOT NULL)")
