@@ -61,6 +61,8 @@ class ModelSettings(Section):
     """What kind of server the openai engine asks: what may be asked of it, and how."""
     sglang_args: tuple[str, ...]
     """Further arguments for SGLang's launch_server, after Crucible's own."""
+    replicas: int = Field(ge=1, le=64)
+    """SGLang servers that share the work behind its router, each on GPUs of its own; one that dies loses no request."""
     api_key: SecretStr | None = None
     """Key that server asks for; masked wherever settings are shown."""
     port: int = Field(ge=0, le=65535)

@@ -173,7 +173,9 @@ def _sglang(settings: ModelSettings, paths: Paths, progress: Callable[[str], Non
         name=name,
         sha256=file.sha256,
         merged=merged,
+        replicas=settings.replicas,
         timeout_s=settings.timeout_s,
+        retries=settings.retries,
         log_dir=paths.logs,
         progress=progress,
     )

@@ -268,7 +268,7 @@ class EmbeddedModel:
             self._sharing = False
             self._note(f"samples of one prompt now read it each for itself, which is slower ({error})")
         finally:
-            (live.process.slot_dir / "prompt.bin").unlink(missing_ok=True)
+            (live.process.scratch / "prompt.bin").unlink(missing_ok=True)
 
     # ------------------------------------------------------------- the child
 

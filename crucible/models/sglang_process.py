@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from crucible.errors import InputError, ModelUnavailableError
-from crucible.models.process import HOST, EngineLog, free_port, port_taken
+from crucible.errors import ModelUnavailableError
+from crucible.models.child import HOST, Child, free_port
 from crucible.types import Frozen
 
 LEASH = Path(__file__).with_name("leash.py")
@@ -67,8 +65,66 @@ def gpus() -> int:
     return sum(line.startswith("GPU ") for line in said.stdout.splitlines()) if said.returncode == 0 else 0
 
 
-class SglangProcess:
-    """Ready to serve when constructed. Ends, with all processes of SGLang's, on `close` or with this process.
+class ServerProcess(Child):
+    """A program that answers HTTP at `url`. Ends, with all of its own processes, on `close` or with this process."""
+
+    def __init__(
+        self, name: str, *, log_dir: Path | None, port: int = 0, api_key: str | None = None, what: str = "SGLang"
+    ) -> None:
+        super().__init__(name, log_dir=log_dir, port=port, api_key=api_key)
+        self.port = port or free_port()
+        self.url = f"http://{HOST}:{self.port}"
+        self._what = what
+
+    def _serve(
+        self,
+        command: Sequence[str],
+        health: str,
+        *,
+        seconds: float,
+        progress: Callable[[str], None] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """Starts it and returns when `health` answers. Raises ModelUnavailableError with its last words."""
+        try:
+            leashed = [sys.executable, "-P", str(LEASH), *command]
+            self._run(leashed, speaks=False, cwd=self.scratch, env=os.environ | (env or {}))
+            self._wait_until_ready(health, seconds, progress)
+        except BaseException:
+            self.close()
+            raise
+
+    def _settings(self, name: str, text: str) -> Path:
+        """In a file of ours alone: arguments, with the key among them, are for all to see."""
+        path = self.scratch / name
+        path.touch(mode=0o600)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        process.stdin.close()  # the leash ends all of it
+
+    def _wait_until_ready(self, health: str, seconds: float, progress: Callable[[str], None] | None) -> None:
+        import httpx
+
+        began, told = time.monotonic(), 0.0
+        with httpx.Client(trust_env=False, timeout=5.0, headers={"Authorization": f"Bearer {self.api_key}"}) as http:
+            while (passed := time.monotonic() - began) < seconds:
+                if self.wait(0) is not None:
+                    raise ModelUnavailableError(f"{self._what} does not start: {self.last_words(settle_s=1.0)}")
+                with contextlib.suppress(httpx.HTTPError):  # nobody listens yet
+                    if http.get(f"{self.url}{health}").status_code == httpx.codes.OK:
+                        return
+                if progress is not None and passed - told >= 2.0:
+                    told = passed
+                    progress(f"{self._what} is starting, {passed:.0f} s (as a rule 30 to 60)")
+                time.sleep(LOOK_S)
+        raise ModelUnavailableError(f"{self._what} was not ready after {seconds:.0f} s: {self.last_words()}")
+
+
+class SglangProcess(ServerProcess):
+    """Ready to serve when constructed. devices: the NVIDIA devices that are its own, None takes all there are.
 
     Raises InputError (port in use) and ModelUnavailableError (it does not start; its last words are told).
     """
@@ -80,81 +136,23 @@ class SglangProcess:
         log_dir: Path | None,
         start_timeout_s: float,
         progress: Callable[[str], None] | None = None,
+        name: str = "sglang",
+        api_key: str | None = None,
+        devices: Sequence[int] | None = None,
     ) -> None:
-        if options.port and port_taken(options.port):
-            raise InputError(f"port {options.port} is in use by another program; set model.port to a free one, or 0")
-        self.options = options
-        self.api_key = secrets.token_urlsafe(24)
-        port = options.port or free_port()
-        self.url = f"http://{HOST}:{port}"
-        self._scratch = Path(tempfile.mkdtemp(prefix="crucible-sglang-"))
-        self._log = EngineLog(log_dir, "sglang.log", hide=self.api_key)
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-P", str(LEASH)),
-                *(str(options.python), "-m", "sglang.launch_server", "--config", str(self._settings(port))),
-                *options.extra,
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            cwd=self._scratch,
-            env=os.environ
-            | {"SGLANG_DISABLE_CUDNN_CHECK": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
-        )
-        try:
-            self._log.follow(self._process.stdout)
-            self._wait_until_ready(start_timeout_s, progress)
-        except BaseException:
-            self.close()
-            raise
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def wait(self, seconds: float) -> int | None:
-        """The exit code, None if it still lives after `seconds`."""
-        try:
-            return self._process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            return None
-
-    def last_words(self) -> str:
-        return self._log.last_words()
-
-    def close(self) -> None:
-        """Ends it now. A second call does nothing."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()  # the leash ends all of it
-        self._process.wait()
-        self._log.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
-
-    def _settings(self, port: int) -> Path:
-        """In a file of ours alone: arguments, with the key among them, are for all to see."""
         import yaml
 
-        said = self.options.arguments(gpus()) | {"host": HOST, "port": port, "api-key": self.api_key}
-        path = self._scratch / "settings.yaml"
-        path.touch(mode=0o600)
-        path.write_text(yaml.safe_dump(said), encoding="utf-8")
-        return path
+        super().__init__(name, log_dir=log_dir, port=options.port, api_key=api_key)
+        said = options.arguments(gpus() if devices is None else len(devices))
+        said |= {"host": HOST, "port": self.port, "api-key": self.api_key}
+        settings = self._settings("settings.yaml", yaml.safe_dump(said))
+        env = {"SGLANG_DISABLE_CUDNN_CHECK": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+        if devices:
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, devices))
+        command = [str(options.python), "-m", "sglang.launch_server", "--config", str(settings), *options.extra]
+        self._serve(command, "/health_generate", seconds=start_timeout_s, progress=progress, env=env)
 
-    def _wait_until_ready(self, seconds: float, progress: Callable[[str], None] | None) -> None:
-        import httpx
-
-        began, told = time.monotonic(), 0.0
-        with httpx.Client(trust_env=False, timeout=5.0, headers={"Authorization": f"Bearer {self.api_key}"}) as http:
-            while (passed := time.monotonic() - began) < seconds:
-                if self.wait(0) is not None:
-                    raise ModelUnavailableError(f"SGLang does not start: {self._log.last_words(settle_s=1.0)}")
-                with contextlib.suppress(httpx.HTTPError):  # nobody listens yet
-                    if http.get(f"{self.url}/health_generate").status_code == httpx.codes.OK:
-                        return
-                if progress is not None and passed - told >= 2.0:
-                    told = passed
-                    progress(f"SGLang is starting, {passed:.0f} s (as a rule 30 to 60)")
-                time.sleep(LOOK_S)
-        raise ModelUnavailableError(f"SGLang was not ready after {seconds:.0f} s: {self._log.last_words()}")
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """Where the weights are, for what every one of several servers must be told."""
+        return (self.url,)

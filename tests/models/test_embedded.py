@@ -119,14 +119,14 @@ def test_threads_that_meet_one_crash_share_one_restart(model: EmbeddedModel) -> 
 
 
 def test_closing_ends_the_child_and_leaves_nothing(path: Path, program: Path | None) -> None:
-    before = set(Path(tempfile.gettempdir()).glob("crucible-slots-*"))
+    before = set(Path(tempfile.gettempdir()).glob("crucible-engine-*"))
     model = serve(path, program=program)
     family = [psutil.Process(model.pid), *psutil.Process(model.pid).children()]
     assert len(family) == 2  # the server and its watchdog
     model.close()
     model.close()
     assert psutil.wait_procs(family, timeout=5)[1] == []
-    assert set(Path(tempfile.gettempdir()).glob("crucible-slots-*")) <= before
+    assert set(Path(tempfile.gettempdir()).glob("crucible-engine-*")) <= before
 
 
 # ------------------------------------------------------------- the parent's end
