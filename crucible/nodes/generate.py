@@ -15,11 +15,11 @@ from crucible.nodes.base import BaseNode, Context, Update
 from crucible.nodes.extract import extract
 from crucible.nodes.policy import batch, budget_left, temperatures
 from crucible.nodes.prompts import fence, render
-from crucible.nodes.recipe import INSIDE_FENCE
+from crucible.nodes.recipe import INSIDE_FENCE, Recipe
 from crucible.security.constraints import sentence
 from crucible.security.fingerprint import fingerprint
 from crucible.security.text import plain
-from crucible.types import Attempt, Completion, Hit, Message, Sampling, State, Task, Tokens
+from crucible.types import Attempt, Completion, Diagnosis, Hit, Message, Sampling, State, Task, Tokens
 
 MAX_VISIBLE_CHARS = 1500
 """Tests shown to the model are cut here, whole lines only: a small model reads no more, and prefill costs time."""
@@ -133,9 +133,27 @@ def visible_tests(task: Task) -> str:
     return "\n".join(kept)
 
 
+def direct_prompt(task: Task, recipe: Recipe) -> tuple[Message, ...]:
+    """What a model is asked that sees the task alone; the recipe's opening of the answer comes last."""
+    return tuple(_prompt(task, recipe))
+
+
 def _messages(state: State, context: Context, shots: Sequence[Hit], repair_of: Attempt | None) -> list[Message]:
+    diagnosis = next(
+        (found for found in reversed(state.get("diagnoses", [])) if repair_of and found.attempt_id == repair_of.id),
+        None,
+    )
+    return _prompt(state["task"], context.recipe, shots, repair_of, diagnosis)
+
+
+def _prompt(
+    task: Task,
+    recipe: Recipe,
+    shots: Sequence[Hit] = (),
+    repair_of: Attempt | None = None,
+    diagnosis: Diagnosis | None = None,
+) -> list[Message]:
     """System, solved examples, the task, and for a repair the failing answer with what was found."""
-    task, recipe = state["task"], context.recipe
     messages = [Message(role="system", content=recipe.system)] if recipe.system else []
     prefill = recipe.prefill or ""
     for shot in reversed(shots):  # the likest last, next to the task
@@ -143,7 +161,6 @@ def _messages(state: State, context: Context, shots: Sequence[Hit], repair_of: A
         messages.append(Message(role="assistant", content=_answer(prefill, shot.code)))
     messages.append(Message(role="user", content=_ask(task)))
     if repair_of is not None:
-        diagnosis = next((d for d in reversed(state.get("diagnoses", [])) if d.attempt_id == repair_of.id), None)
         errors = [finding for finding in repair_of.findings if finding.severity == "error"][:MAX_FINDINGS]
         messages.append(Message(role="assistant", content=_answer(prefill, repair_of.code)))
         messages.append(Message(role="user", content=render("repair", findings=errors, diagnosis=diagnosis)))

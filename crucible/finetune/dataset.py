@@ -1,0 +1,246 @@
+"""Training data from episodes. Pure functions: the same episodes give the same data, in whatever order they come.
+
+Only what was proved is learned from: an attempt counts as right if its episode's hidden tests passed (the visible ones
+where there were no others), under a verdict that the program could not forge; it counts as wrong if a test failed. What a
+model is asked is the task alone, without the examples, the failures and the hints that the loop put beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
+
+from crucible.finetune.contamination import Contamination
+from crucible.nodes.generate import direct_prompt
+from crucible.nodes.recipe import INSIDE_FENCE, Recipe
+from crucible.security.secrets import redact
+from crucible.types import Attempt, Episode, Frozen, Message, Task, Verdict
+
+Kind = Literal["sft", "dpo", "online"]
+"""Whole verified answers; a right and a wrong answer to the same; tasks alone, which the model answers in training."""
+
+
+class DataSettings(Frozen):
+    """What is taken of what there is."""
+
+    per_task: int = 4
+    """Different programs, or pairs, of one task."""
+    level_share: float = 0.5
+    """How much of all one difficulty may be, where there are several."""
+    max_chars: int = 6000
+    """Longer programs are left out: a small model learns to go on and on from them."""
+
+
+class Example(Frozen):
+    """One thing to learn from. For `sft` it has no `rejected`, for `online` no `chosen` either."""
+
+    task: Task
+    """Without a hint."""
+    prompt: tuple[Message, ...]
+    """As the model is asked when it is used; a last assistant message is the opening of its answer."""
+    chosen: str = ""
+    """What the model is to write after the prompt."""
+    rejected: str = ""
+    episodes: tuple[str, ...]
+    """Ids of those it was taken from."""
+
+    @property
+    def id(self) -> str:
+        """SHA-256 of all that is learned from."""
+        said = [[message.role, message.content] for message in self.prompt]
+        return hashlib.sha256(json.dumps([said, self.chosen, self.rejected]).encode()).hexdigest()
+
+
+class Dataset(Frozen):
+    """`left_out`: how many attempts or tasks were not taken, by the reason."""
+
+    kind: Kind
+    examples: tuple[Example, ...]
+    episodes: dict[str, str]
+    """SHA-256 of every episode that an example was taken from, by its id."""
+    left_out: dict[str, int]
+
+    @property
+    def sha256(self) -> str:
+        """The version: of the examples, in their order, and of the episodes."""
+        return hashlib.sha256(
+            json.dumps([self.kind, [each.id for each in self.examples], sorted(self.episodes.items())]).encode()
+        ).hexdigest()
+
+    @property
+    def levels(self) -> dict[str, int]:
+        """How many examples there are of every difficulty."""
+        return dict(sorted(Counter(each.task.difficulty or "none" for each in self.examples).items()))
+
+
+class _Answer(NamedTuple):
+    code: str
+    episode_id: str
+
+
+class _Known(NamedTuple):
+    """A task with what was tried. Programs by their fingerprint."""
+
+    task: Task
+    episodes: list[str]
+    right: dict[str, _Answer]
+    wrong: dict[str, _Answer]
+
+
+def build(
+    kind: Kind,
+    episodes: Iterable[Episode],
+    recipe: Recipe,
+    evaluated: Contamination,
+    settings: DataSettings | None = None,
+) -> Dataset:
+    """What can be learned from `episodes`.
+
+    recipe: how the model to be trained is asked. evaluated: the problems to measure on, of which nothing may be in it.
+    """
+    settings = settings or DataSettings()
+    left_out: Counter[str] = Counter()
+    tasks: dict[str, _Known] = {}
+    hashes: dict[str, str] = {}
+    for episode in sorted(episodes, key=lambda each: each.episode_id):
+        task = episode.task.model_copy(update={"hint": ""})
+        if (why := _unfit(task, episode, evaluated)) is not None:
+            left_out[why] += 1
+            continue
+        hashes[episode.episode_id] = hash_episode(episode)
+        known = tasks.setdefault(task.text, _Known(task, [], {}, {}))
+        known.episodes.append(episode.episode_id)
+        for attempt in episode.attempts:
+            right = judge(attempt, episode)
+            programs = known.right if right else known.wrong
+            if right is None:
+                left_out["not proved right or wrong"] += 1
+            elif right and (why := _flawed(attempt, task, evaluated, settings)) is not None:
+                left_out[why] += 1
+            elif attempt.fingerprint in programs:
+                left_out["the same program again"] += 1
+            else:
+                programs[attempt.fingerprint] = _Answer(attempt.code, episode.episode_id)
+    found = [each for known in tasks.values() for each in _MAKERS[kind](known, recipe, settings)]
+    examples = _balanced(found, settings, left_out)
+    used = {name for each in examples for name in each.episodes}
+    return Dataset(
+        kind=kind,
+        examples=tuple(examples),
+        episodes={name: hashes[name] for name in sorted(used)},
+        left_out=dict(sorted(left_out.items())),
+    )
+
+
+def judge(attempt: Attempt, episode: Episode) -> bool | None:
+    """Whether the attempt is known to be right (True) or wrong (False); None where nothing is proved.
+
+    The hidden tests judged the episode's best attempt alone. Where there were any, another's pass of the visible ones
+    proves nothing; a failure is one in any case. Verdicts that rest on the program's own word prove nothing either."""
+    if attempt.verdict is None:
+        return None
+    if episode.hidden_verdict is None:
+        return _proved(attempt.verdict)
+    best = next((each for each in episode.attempts if each.id == episode.best_attempt), None)
+    if best is not None and attempt.fingerprint == best.fingerprint:
+        return _proved(episode.hidden_verdict)
+    return False if _proved(attempt.verdict) is False else None
+
+
+def _proved(verdict: Verdict) -> bool | None:
+    if verdict.trust != "full" or not verdict.total:
+        return None
+    return verdict.verdict == "pass"
+
+
+def hash_episode(episode: Episode) -> str:
+    return hashlib.sha256(episode.model_dump_json().encode()).hexdigest()
+
+
+def _unfit(task: Task, episode: Episode, evaluated: Contamination) -> str | None:
+    if task.language != "python":
+        return "another language"
+    if episode.status in ("refused", "error"):
+        return "nothing was run"
+    said = "\n".join((task.text, task.tests, *map(str, task.examples)))
+    if redact(said).found:
+        return "a secret in it"
+    return "too like an evaluation problem" if evaluated.reason(task.text) else None
+
+
+def _flawed(attempt: Attempt, task: Task, evaluated: Contamination, settings: DataSettings) -> str | None:
+    if len(attempt.code) > settings.max_chars:
+        return "too long"
+    if redact(attempt.code).found:
+        return "a secret in it"
+    if any(found.severity != "info" and found.action != "allow" for found in attempt.findings):
+        return "it needed an approval of its own"
+    return "too like an evaluation problem" if evaluated.reason(task.text, attempt.code) else None
+
+
+# ---------------------------------------------------------------- the three kinds
+
+
+def _verified(known: _Known, recipe: Recipe, settings: DataSettings) -> list[Example]:
+    return [
+        Example(
+            task=known.task,
+            prompt=direct_prompt(known.task, recipe),
+            chosen=completion(answer.code, recipe),
+            episodes=(answer.episode_id,),
+        )
+        for answer in _first(known.right, settings.per_task)
+    ]
+
+
+def _pairs(known: _Known, recipe: Recipe, settings: DataSettings) -> list[Example]:
+    right, wrong = _first(known.right, settings.per_task), _first(known.wrong, settings.per_task)
+    return [
+        Example(
+            task=known.task,
+            prompt=direct_prompt(known.task, recipe),
+            chosen=completion(good.code, recipe),
+            rejected=completion(bad.code, recipe),
+            episodes=tuple(sorted({good.episode_id, bad.episode_id})),
+        )
+        for good, bad in zip(right, wrong, strict=False)
+    ]
+
+
+def _tasks(known: _Known, recipe: Recipe, settings: DataSettings) -> list[Example]:
+    if not (known.task.tests.strip() or known.task.examples):
+        return []
+    prompt = direct_prompt(known.task, recipe)
+    return [Example(task=known.task, prompt=prompt, episodes=tuple(sorted(known.episodes)))]
+
+
+_MAKERS = {"sft": _verified, "dpo": _pairs, "online": _tasks}
+
+
+def completion(code: str, recipe: Recipe) -> str:
+    """What the model is to write after the recipe's opening, to its end."""
+    program = code.rstrip() + "\n```"
+    return program if recipe.opens_fence else INSIDE_FENCE + program
+
+
+def _first(answers: dict[str, _Answer], count: int) -> list[_Answer]:
+    """The shortest programs first: what is said with less is learned more easily."""
+    return sorted(answers.values(), key=lambda each: (len(each.code), each.code))[:count]
+
+
+def _balanced(examples: Sequence[Example], settings: DataSettings, left_out: Counter[str]) -> list[Example]:
+    """No difficulty above its share, where there are several. Which of its examples stay is their hashes' lot."""
+    levels: dict[str, list[Example]] = defaultdict(list)
+    for each in examples:
+        levels[each.task.difficulty].append(each)
+    if len(levels) > 1:
+        largest = max(levels, key=lambda level: (len(levels[level]), level))
+        others = len(examples) - len(levels[largest])
+        most = max(1, int(others * settings.level_share / (1 - settings.level_share)))
+        if len(levels[largest]) > most:
+            left_out["more of this difficulty than of all others"] += len(levels[largest]) - most
+            levels[largest] = sorted(levels[largest], key=lambda each: each.id)[:most]
+    return sorted((each for level in levels.values() for each in level), key=lambda each: each.id)

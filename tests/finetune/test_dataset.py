@@ -1,0 +1,128 @@
+"""What is learned from episodes, and what never is."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crucible.finetune.contamination import Contamination, Evaluated
+from crucible.finetune.dataset import Dataset, DataSettings, build
+from crucible.nodes.recipe import Recipe
+from crucible.types import Episode, Feedback, FindingKind
+from tests.finetune.episodes import RIGHT, WRONG, attempt, episode, failed, solved, verdict
+
+RECIPE = Recipe(prefill="Here is a script:\n```python\n")
+CLEAN = Contamination([])
+
+
+def sft(*episodes: Episode, evaluated: Contamination = CLEAN, settings: DataSettings | None = None) -> Dataset:
+    return build("sft", episodes, RECIPE, evaluated, settings)
+
+
+def test_a_verified_program_becomes_the_end_of_the_models_own_answer() -> None:
+    (example,) = sft(solved("e1")).examples
+    assert example.prompt[-1].content == RECIPE.prefill and example.prompt[-1].role == "assistant"
+    assert "double(number)" in example.prompt[0].content
+    assert example.chosen == RIGHT + "```"
+    assert example.episodes == ("e1",)
+
+
+def test_without_a_recipe_the_answer_opens_its_own_block() -> None:
+    (example,) = build("sft", [solved("e1")], Recipe(), CLEAN).examples
+    assert example.prompt[-1].role == "user" and example.chosen == f"```python\n{RIGHT}```"
+
+
+@pytest.mark.parametrize(
+    ("unproved", "why"),
+    [
+        (episode("e", attempt(RIGHT, verdict(True)), hidden=verdict(False)), "hidden tests failed"),
+        (episode("e", attempt(RIGHT, verdict(True)), hidden=verdict(True, "low")), "forgeable"),
+        (episode("e", attempt(RIGHT, verdict(True, "claimed"))), "on its own word"),
+        (episode("e", attempt(RIGHT, verdict(True, total=0))), "no test"),
+        (episode("e", attempt(RIGHT, None)), "never run"),
+        (failed("e"), "wrong"),
+        (episode("e", attempt(RIGHT, verdict(True)), status="refused"), "refused"),
+    ],
+)
+def test_nothing_unproved_is_learned(unproved: Episode, why: str) -> None:
+    assert sft(unproved).examples == (), why
+
+
+def test_a_pass_of_the_visible_tests_proves_nothing_where_hidden_ones_judged_another() -> None:
+    other = RIGHT.replace("result", "answer")
+    worked = episode("e", attempt(other, verdict(True)), attempt(RIGHT, verdict(True), 2), hidden=verdict(True))
+    assert [example.chosen for example in sft(worked).examples] == [RIGHT + "```"]
+
+
+def test_secrets_are_left_out_whether_in_the_task_or_in_the_program() -> None:
+    key = "sk-" + "a1" * 16
+    program = solved("e1", RIGHT + f"KEY = '{key}'\n")
+    task = solved("e2", prompt=f"Call the service with {key} and return its answer.")
+    made = sft(program, task)
+    assert made.examples == () and made.left_out == {"a secret in it": 2}
+
+
+def test_what_needed_an_approval_of_its_own_is_left_out() -> None:
+    found = Feedback(kind=FindingKind.SECURITY, severity="warning", message="opens a file", action="ask")
+    assert sft(episode("e", attempt(RIGHT, verdict(True), findings=(found,)))).examples == ()
+
+
+def test_a_hint_is_not_learned_with() -> None:
+    hinted = solved("e1")
+    hinted = hinted.model_copy(update={"task": hinted.task.model_copy(update={"hint": "add it to itself"})})
+    (example,) = sft(hinted).examples
+    assert "itself" not in example.prompt[0].content
+
+
+def test_the_same_program_is_taken_once_however_it_is_written() -> None:
+    made = sft(solved("e1"), solved("e2", RIGHT.replace("number + number", "number  +  number  # twice")))
+    assert len(made.examples) == 1 and made.left_out == {"the same program again": 1}
+
+
+def test_of_one_task_only_so_many_programs() -> None:
+    many = [solved(f"e{n}", RIGHT.replace("result", f"result_{n}")) for n in range(9)]
+    assert len(sft(*many, settings=DataSettings(per_task=3)).examples) == 3
+
+
+def test_no_difficulty_outweighs_all_others() -> None:
+    easy = [solved(f"a{n}", prompt=f"Task number {n} of the easy ones, about doubling.") for n in range(20)]
+    hard = [solved(f"b{n}", prompt=f"Number {n} of what is hard to do at all.", difficulty="5") for n in range(4)]
+    made = sft(*easy, *hard)
+    assert made.levels == {"1": 4, "5": 4}
+    assert made.left_out["more of this difficulty than of all others"] == 16
+
+
+def test_a_pair_is_a_right_and_a_wrong_answer_to_the_same() -> None:
+    elsewhere = failed("e3", prompt="Something else altogether is wanted here, and nobody solved it.")
+    (pair,) = build("dpo", [solved("e1"), failed("e2"), elsewhere], RECIPE, CLEAN).examples
+    assert (pair.chosen, pair.rejected) == (RIGHT + "```", WRONG + "```")
+    assert pair.episodes == ("e1", "e2")
+
+
+def test_online_learning_takes_tasks_alone_solved_or_not() -> None:
+    unsolved = failed("e2", prompt="Something else altogether is wanted here, and nobody solved it.")
+    made = build("online", [solved("e1"), unsolved], RECIPE, CLEAN)
+    assert {(each.chosen, each.episodes) for each in made.examples} == {("", ("e1",)), ("", ("e2",))}
+
+
+def test_an_evaluation_problem_teaches_nothing() -> None:
+    known = Contamination([Evaluated(id="dev/1", text="Write a function double(number) that gives twice the number!")])
+    made = sft(solved("e1"), evaluated=known)
+    assert made.examples == () and made.left_out == {"too like an evaluation problem": 1}
+
+
+@given(st.integers(0, 2**32))
+def test_the_order_of_the_episodes_changes_nothing(seed: int) -> None:
+    episodes = [solved(f"e{n}", RIGHT.replace("result", f"r{n % 4}"), difficulty=str(n % 3)) for n in range(6)]
+    episodes += [failed("f1"), failed("f2", WRONG.replace("result", "other"))]
+    shuffled = random.Random(seed).sample(episodes, len(episodes))
+    for kind in ("sft", "dpo", "online"):
+        one, other = build(kind, episodes, RECIPE, CLEAN), build(kind, shuffled, RECIPE, CLEAN)
+        assert one == other and one.sha256 == other.sha256
+
+
+def test_another_episode_is_another_version() -> None:
+    assert sft(solved("e1")).sha256 != sft(solved("e2")).sha256
