@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from crucible.errors import StoreError
+from crucible.errors import RefusedError, StoreError
 from crucible.types import Frozen
 
 GENESIS = "0" * 64
@@ -97,6 +97,13 @@ class AuditLog:
             return AuditReport(path=str(self.path), records=0, problems=(), notes=())
         with self._locked():
             return self._checked()
+
+    def records(self) -> list[dict[str, Any]]:
+        """Every record, oldest first, for whoever decides by them. Raises RefusedError where the log does not verify."""
+        report = self.verify()
+        if not report.ok:
+            raise RefusedError(f"the audit log {self.path} cannot be relied on: {report.problems[0]}")
+        return self.last(report.records) if report.records else []
 
     def last(self, count: int) -> list[dict[str, Any]]:
         """The last `count` records that can be read, oldest first."""

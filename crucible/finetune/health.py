@@ -1,0 +1,181 @@
+"""Whether a training is still in health: what is watched, when it warns, when it stops.
+
+Pure: a `Monitor` sees one step's figures after the other. The figures are TRL's, by TRL's names where it has them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from statistics import fmean, median
+from typing import Literal
+
+from crucible.types import Frozen
+
+WINDOW = 8
+"""Steps that a figure is compared with."""
+
+
+class HealthLimits(Frozen):
+    """When a training warns and stops. A figure that a method does not give is not watched."""
+
+    exploding: float = 20.0
+    """Times the median gradient norm of the last steps."""
+    loss_rise: float = 2.0
+    """Times the lowest mean loss so far."""
+    kl_warn: float = 1.0
+    kl_stop: float = 10.0
+    """Nats a token from the model that training began with."""
+    entropy_warn: float = 0.3
+    entropy_stop: float = 0.05
+    """Share of the entropy that the first steps had."""
+    length_warn: float = 0.5
+    length_stop: float = 0.2
+    """Share of the mean length that the first answers had; as much above it counts the same."""
+    repetition_warn: float = 0.3
+    repetition_stop: float = 0.6
+    """Share of an answer's 4-grams that it wrote before."""
+    gaming_warn: float = 0.1
+    gaming_stop: float = 0.3
+    """By how much the reward's gain since the first steps may exceed that of the hidden tests."""
+
+
+class Sign(Frozen):
+    """Something that was seen."""
+
+    step: int
+    level: Literal["warn", "stop"]
+    what: str
+    """The figure's name."""
+    said: str
+    """In words, with the figures."""
+    change: str
+    """What to change before another try."""
+
+
+class Step(Frozen):
+    """What is told of an optimiser step. seconds: since this process began to train."""
+
+    step: int
+    steps: int
+    seconds: float
+    figures: dict[str, float]
+    signs: tuple[Sign, ...] = ()
+
+
+LOWER_RATE = "lower the learning rate, or raise the warm-up"
+MORE_KL = "raise beta (the pull to the model it began with), or lower the learning rate"
+MORE_DATA = "take more and more varied data, fewer epochs"
+BETTER_REWARD = "reward hidden tests, or more of them; look at the sample completions"
+
+
+class Monitor:
+    """Sees the figures of one step after the other and says what is wrong with them."""
+
+    def __init__(self, limits: HealthLimits | None = None) -> None:
+        self._limits = limits or HealthLimits()
+        self._recent: dict[str, deque[float]] = {}
+        self._first: dict[str, list[float]] = {}
+        self._lowest_loss = math.inf
+        self.signs: list[Sign] = []
+
+    def see(self, step: int, figures: Mapping[str, float]) -> list[Sign]:
+        """What this step shows, kept in `signs` too."""
+        found = [
+            *self._finite(step, figures),
+            *self._explodes(step, figures),
+            *self._rises(step, figures),
+            *self._collapses(step, figures),
+            *self._drifts(step, figures),
+            *self._games(step, figures),
+        ]
+        for name, value in figures.items():
+            if math.isfinite(value):
+                self._recent.setdefault(name, deque(maxlen=WINDOW)).append(value)
+                first = self._first.setdefault(name, [])
+                if len(first) < WINDOW // 2:
+                    first.append(value)
+        self.signs += found
+        return found
+
+    def _finite(self, step: int, figures: Mapping[str, float]) -> list[Sign]:
+        return [
+            Sign(step=step, level="stop", what=name, said=f"{name} is {figures[name]}", change=LOWER_RATE)
+            for name in ("loss", "grad_norm")
+            if name in figures and not math.isfinite(figures[name])
+        ]
+
+    def _explodes(self, step: int, figures: Mapping[str, float]) -> list[Sign]:
+        recent, now = self._recent.get("grad_norm", ()), figures.get("grad_norm", 0.0)
+        if len(recent) < WINDOW // 2 or not math.isfinite(now):
+            return []
+        usual = median(recent)
+        if now <= self._limits.exploding * max(usual, 1e-3):
+            return []
+        said = f"the gradient's norm is {now:.3g}, of late it was {usual:.3g}"
+        return [Sign(step=step, level="stop", what="grad_norm", said=said, change=LOWER_RATE)]
+
+    def _rises(self, step: int, figures: Mapping[str, float]) -> list[Sign]:
+        recent = [*self._recent.get("loss", ()), figures.get("loss", math.nan)][-WINDOW:]
+        # An objective that is not a likelihood's may be negative and means nothing by its height.
+        if len(recent) < WINDOW or not all(math.isfinite(value) and value > 0 for value in recent):
+            return []
+        mean = fmean(recent)
+        lowest, self._lowest_loss = self._lowest_loss, min(self._lowest_loss, mean)
+        if mean <= self._limits.loss_rise * lowest:
+            return []
+        said = f"the loss rose to {mean:.3g}, it had been {lowest:.3g}"
+        return [Sign(step=step, level="stop", what="loss", said=said, change=LOWER_RATE)]
+
+    def _collapses(self, step: int, figures: Mapping[str, float]) -> list[Sign]:
+        limits, found = self._limits, []
+        if (share := self._share("entropy", figures)) is not None and share < limits.entropy_warn:
+            said = f"the entropy fell to {100 * share:.0f} % of what it was: answers become all alike"
+            found.append(_sign(step, "entropy", share < limits.entropy_stop, said, MORE_KL))
+        if (share := self._share("completions/mean_length", figures)) is not None:
+            share = min(share, 1 / share) if share > 0 else 0.0
+            if share < limits.length_warn:
+                said = f"answers are {figures['completions/mean_length']:.0f} tokens long, as many times off what they were"
+                found.append(_sign(step, "length", share < limits.length_stop, said, MORE_KL))
+        if (now := figures.get("repetition", 0.0)) > limits.repetition_warn:
+            said = f"{100 * now:.0f} % of what is written was written before in the same answer"
+            found.append(_sign(step, "repetition", now > limits.repetition_stop, said, MORE_DATA))
+        return found
+
+    def _drifts(self, step: int, figures: Mapping[str, float]) -> list[Sign]:
+        if (now := figures.get("kl", 0.0)) <= self._limits.kl_warn:
+            return []
+        said = f"{now:.2g} nats a token away from the model it began with"
+        return [_sign(step, "kl", now > self._limits.kl_stop, said, MORE_KL)]
+
+    def _games(self, step: int, figures: Mapping[str, float]) -> list[Sign]:
+        """The reward rises and what it stands for does not (Goodhart): the visible tests are gamed."""
+        gains = []
+        for name in ("reward", "hidden"):
+            first, recent = self._first.get(name, []), self._recent.get(name, ())
+            if name not in figures or len(recent) < WINDOW:
+                return []
+            gains.append(fmean([*recent, figures[name]][-WINDOW:]) - fmean(first))
+        ahead = gains[0] - max(gains[1], 0.0)
+        if gains[0] <= 0 or ahead <= self._limits.gaming_warn:
+            return []
+        said = f"the reward gained {gains[0]:.2f}, the hidden tests {gains[1]:+.2f}"
+        return [_sign(step, "gaming", ahead > self._limits.gaming_stop, said, BETTER_REWARD)]
+
+    def _share(self, name: str, figures: Mapping[str, float]) -> float | None:
+        """Of what the first steps had; None where there is nothing to compare."""
+        first = self._first.get(name, [])
+        if name not in figures or len(first) < WINDOW // 2 or fmean(first) <= 0:
+            return None
+        return figures[name] / fmean(first)
+
+
+def _sign(step: int, what: str, grave: bool, said: str, change: str) -> Sign:
+    return Sign(step=step, level="stop" if grave else "warn", what=what, said=said, change=change)
+
+
+def repetition(tokens: list[int], n: int = 4) -> float:
+    """Share of the n-grams that occurred before in the same sequence; 0 for one too short to have two."""
+    grams = [tuple(tokens[start : start + n]) for start in range(len(tokens) - n + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0

@@ -1,0 +1,27 @@
+"""The one way to a person's yes: the controlling terminal, whatever stdin and stdout are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from crucible.errors import RefusedError
+from crucible.security.text import printable
+
+
+def asked(question: str, answer: str) -> bool:
+    """Whether the person at the terminal typed `answer`. There is no other way in: no option, no variable, no pipe.
+
+    Raises RefusedError where this process has no terminal."""
+    try:
+        with Path("/dev/tty").open("r+b", buffering=0) as terminal:
+            terminal.write(f"{printable(question)}\nType {answer} to agree, anything else to leave it: ".encode())
+            said = b""
+            while not said.endswith(b"\n"):
+                if not (piece := terminal.read(1024)):
+                    break
+                said += piece
+    except OSError as error:
+        raise RefusedError(
+            "a change of the model's weights needs a person's yes, and there is no terminal to ask at"
+        ) from error
+    return said.decode("utf-8", "replace").strip() == answer

@@ -1,0 +1,135 @@
+"""What a fine-tuning leaves on disk: the proposal, what training did, what the evaluation found."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from crucible.finetune.dataset import Kind
+from crucible.types import Frozen
+
+Method = Literal["sft", "dpo", "rloo", "grpo", "ppo"]
+METHODS: tuple[Method, ...] = ("sft", "dpo", "rloo", "grpo", "ppo")
+KINDS: dict[Method, Kind] = {"sft": "sft", "dpo": "dpo", "rloo": "online", "grpo": "online", "ppo": "online"}
+
+
+class Training(Frozen):
+    """How weights are changed. Names are TRL's and PEFT's."""
+
+    rank: int = Field(16, ge=1, le=1024)
+    alpha: int = Field(32, ge=1, le=4096)
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    learning_rate: float = Field(1e-4, gt=0.0, lt=1.0)
+    epochs: float = Field(2.0, gt=0.0, le=1000.0)
+    max_steps: int = Field(0, ge=0)
+    """Optimiser steps; 0 goes by `epochs`."""
+    batch: int = Field(2, ge=1)
+    """Examples, or completions, that one process holds at a time."""
+    accumulation: int = Field(4, ge=1)
+    """Such batches to one optimiser step."""
+    warmup: float = Field(0.05, ge=0.0, lt=1.0)
+    """Share of the steps in which the learning rate rises."""
+    max_grad_norm: float = Field(1.0, gt=0.0)
+    max_length: int = Field(1024, ge=16)
+    """Tokens of prompt and answer; longer examples are left out."""
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """What the model's own weights are held in; the adapter's are float32."""
+    quantize: bool = False
+    """Hold the model's weights in 4 bits (QLoRA); needs a GPU and bitsandbytes."""
+    save_steps: int = Field(20, ge=1)
+    seed: int = 0
+
+
+class EvaluationSet(Frozen):
+    """A problem set to measure on, as it was when the proposal was made."""
+
+    path: str
+    sha256: str
+    problems: int
+
+
+class Estimate(Frozen):
+    tokens: int
+    """That training reads, over all epochs."""
+    steps: int
+    minutes: float
+    memory_gib: float
+    basis: str
+    """What the figures rest on."""
+
+
+class Proposal(Frozen):
+    """What somebody is asked to approve. The file's hash is what is approved: another byte is another proposal."""
+
+    id: str
+    method: Method
+    name: str
+    """Of the adapter it makes."""
+    base: str
+    """The catalogue's name of the model."""
+    base_sha256: str
+    parent: str | None = None
+    """The adapter that training begins from."""
+    dataset_sha256: str
+    """Of the dataset's version, as `Dataset.sha256`."""
+    data_file_sha256: str
+    examples: int
+    levels: dict[str, int]
+    left_out: dict[str, int]
+    episodes: int
+    training: Training
+    evaluation: tuple[EvaluationSet, ...]
+    estimate: Estimate
+    risks: tuple[str, ...]
+    created: datetime
+
+
+class Trained(Frozen):
+    """A finished training. `manifest_sha256` covers all that is needed to do it again."""
+
+    proposal: str
+    adapter: str
+    """The stored adapter, name@version."""
+    adapter_sha256: str
+    manifest_sha256: str
+    steps: int
+    minutes: float
+    peak_memory_gib: float
+    final_loss: float
+
+
+class Measured(Frozen):
+    """One figure before and after, paired by problem."""
+
+    what: str
+    before: float
+    after: float
+    problems: int
+    gained: int
+    """Problems that only the adapter solved."""
+    lost: int
+    p_value: float
+
+
+class Evaluation(Frozen):
+    """What was measured of an adapter against what it would replace, and whether it may be promoted."""
+
+    proposal: str
+    adapter: str
+    against: str
+    """An adapter, or "" for the model itself."""
+    measured: tuple[Measured, ...]
+    safety_before: int
+    """Findings that need a yes, over the safety tasks."""
+    safety_after: int
+    passed: bool
+    reasons: tuple[str, ...]
+    """Why not, or what a reader should know."""
+    created: datetime
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

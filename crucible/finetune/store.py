@@ -1,0 +1,103 @@
+"""Where fine-tunings lie: a folder each, under Crucible's home. What was decided about them is in the audit log alone.
+
+<id>/proposal.json   data.jsonl   trained.json   evaluation.json   manifest.json   log.jsonl   checkpoints/
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from crucible.errors import InputError, StoreError
+from crucible.files import write_atomically
+from crucible.finetune.dataset import Dataset
+from crucible.finetune.records import Evaluation, Proposal, Trained, digest
+from crucible.types import Frozen
+
+PROPOSAL, DATA, TRAINED, EVALUATION = "proposal.json", "data.json", "trained.json", "evaluation.json"
+ID = re.compile(r"[a-z]+-[0-9]{4}")
+T = TypeVar("T", bound=Frozen)
+
+
+class FinetuneStore:
+    """The fine-tunings under `root`, which the first proposal makes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, id_: str) -> Path:
+        """Raises InputError where there is no such fine-tuning."""
+        if ID.fullmatch(id_) and (self.root / id_ / PROPOSAL).is_file():
+            return self.root / id_
+        known = ", ".join(self.ids()) or "none; make one with: crucible finetune propose"
+        raise InputError(f"there is no fine-tuning {id_!r}; there are: {known}")
+
+    def ids(self) -> list[str]:
+        """Oldest first."""
+        if not self.root.is_dir():
+            return []
+        found = [path.name for path in self.root.iterdir() if ID.fullmatch(path.name) and (path / PROPOSAL).is_file()]
+        return sorted(found, key=lambda name: name.rpartition("-")[2])
+
+    def new(self, method: str) -> str:
+        """An id that nobody else gets: its folder is made."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            numbers = [int(path.name.rpartition("-")[2]) for path in self.root.iterdir() if ID.fullmatch(path.name)]
+            number = max(numbers, default=0)
+            while True:
+                number += 1
+                if any(self.root.glob(f"*-{number:04}")):
+                    continue
+                (self.root / f"{method}-{number:04}").mkdir()
+                return f"{method}-{number:04}"
+        except OSError as error:
+            raise StoreError(f"cannot write to {self.root}: {error.strerror or error}") from error
+
+    def propose(self, proposal: Proposal, dataset: Dataset) -> str:
+        """Writes both and returns the proposal file's hash. The dataset's file must be the one the proposal names."""
+        text = dataset.model_dump_json()
+        if digest(text) != proposal.data_file_sha256:
+            raise InputError("the proposal is not of this dataset")
+        folder = self.root / proposal.id
+        write_atomically(folder / DATA, text)
+        said = proposal.model_dump_json(indent=2) + "\n"
+        write_atomically(folder / PROPOSAL, said)
+        return digest(said)
+
+    def proposal(self, id_: str) -> tuple[Proposal, str]:
+        """The proposal and its file's hash."""
+        return self._read(self.folder(id_) / PROPOSAL, Proposal)
+
+    def dataset(self, id_: str) -> Dataset:
+        """Raises StoreError where it is not the one that was proposed."""
+        proposal, _ = self.proposal(id_)
+        dataset, found = self._read(self.folder(id_) / DATA, Dataset)
+        if found != proposal.data_file_sha256 or dataset.sha256 != proposal.dataset_sha256:
+            raise StoreError(f"{self.folder(id_) / DATA} is not the data that was proposed (SHA-256 {found})")
+        return dataset
+
+    def trained(self, id_: str) -> tuple[Trained, str] | None:
+        return self._maybe(self.folder(id_) / TRAINED, Trained)
+
+    def evaluation(self, id_: str) -> tuple[Evaluation, str] | None:
+        return self._maybe(self.folder(id_) / EVALUATION, Evaluation)
+
+    def write(self, id_: str, record: Trained | Evaluation) -> str:
+        """Writes it and returns the file's hash."""
+        said = record.model_dump_json(indent=2) + "\n"
+        write_atomically(self.folder(id_) / (TRAINED if isinstance(record, Trained) else EVALUATION), said)
+        return digest(said)
+
+    def _maybe(self, path: Path, kind: type[T]) -> tuple[T, str] | None:
+        return self._read(path, kind) if path.is_file() else None
+
+    def _read(self, path: Path, kind: type[T]) -> tuple[T, str]:
+        try:
+            text = path.read_text(encoding="utf-8")
+            return kind.model_validate_json(text), digest(text)
+        except (OSError, UnicodeDecodeError, ValidationError) as error:
+            raise StoreError(f"{path} is damaged: {str(error).splitlines()[0]}") from error

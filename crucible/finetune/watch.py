@@ -1,0 +1,61 @@
+"""The eye on a running training: it logs and judges every step, and stops what is sick or no longer wanted."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from crucible.finetune.health import Monitor, Sign, Step
+
+
+class Watch(TrainerCallback):
+    """After the training: `stopped`, the sign it was stopped for; `was_cancelled`; `loss`, the last."""
+
+    def __init__(
+        self, log: Path, monitor: Monitor, tell: Callable[[Step], None], cancelled: Callable[[], bool]
+    ) -> None:
+        self.monitor = monitor
+        self.stopped: Sign | None = None
+        self.was_cancelled = False
+        self.loss = math.nan
+        self._log, self._tell, self._cancelled = log, tell, cancelled
+        self._began = time.monotonic()
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: object,
+    ) -> None:
+        figures = {name: float(value) for name, value in (logs or {}).items() if isinstance(value, int | float)}
+        if "loss" not in figures:
+            return  # the summary at the end
+        self.loss = figures["loss"]
+        signs = tuple(self.monitor.see(state.global_step, figures))
+        step = Step(
+            step=state.global_step,
+            steps=state.max_steps,
+            seconds=time.monotonic() - self._began,
+            figures=figures,
+            signs=signs,
+        )
+        with self._log.open("a", encoding="utf-8") as log:
+            log.write(step.model_dump_json() + "\n")
+        self._tell(step)
+        grave = [sign for sign in signs if sign.level == "stop"]
+        if grave and self.stopped is None:
+            self.stopped = grave[0]
+            control.should_training_stop = True
+            control.should_save = False
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        if self._cancelled():
+            self.was_cancelled = True
+            control.should_save = control.should_training_stop = True

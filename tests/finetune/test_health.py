@@ -1,0 +1,87 @@
+"""Sick trainings are stopped, and healthy ones are left alone."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from crucible.finetune.health import HealthLimits, Monitor, repetition
+
+HEALTHY = {"loss": 0.8, "grad_norm": 1.0, "entropy": 0.9, "kl": 0.05, "completions/mean_length": 80.0, "reward": 0.4}
+
+
+def after(steps: int = 20, **start: float) -> Monitor:
+    monitor, draw = Monitor(), random.Random(1)
+    for step in range(steps):
+        noisy = {name: value * draw.uniform(0.8, 1.2) for name, value in (HEALTHY | start).items()}
+        assert monitor.see(step, noisy) == []
+    return monitor
+
+
+def test_a_noisy_but_sound_training_is_left_alone() -> None:
+    assert after(300, hidden=0.4).signs == []
+
+
+@pytest.mark.parametrize(
+    ("figures", "what"),
+    [
+        ({"loss": math.nan}, "loss"),
+        ({"loss": math.inf}, "loss"),
+        ({"grad_norm": math.nan}, "grad_norm"),
+        ({"grad_norm": 80.0}, "grad_norm"),
+        ({"entropy": 0.01}, "entropy"),
+        ({"kl": 30.0}, "kl"),
+        ({"completions/mean_length": 3.0}, "length"),
+        ({"completions/mean_length": 900.0}, "length"),
+        ({"repetition": 0.9}, "repetition"),
+    ],
+)
+def test_one_sick_step_stops_it(figures: dict[str, float], what: str) -> None:
+    (sign,) = after().see(20, HEALTHY | figures)
+    assert (sign.level, sign.what, sign.step) == ("stop", what, 20) and sign.said and sign.change
+
+
+@pytest.mark.parametrize(
+    ("figures", "what"),
+    [({"entropy": 0.2}, "entropy"), ({"kl": 2.0}, "kl"), ({"repetition": 0.4}, "repetition")],
+)
+def test_a_milder_one_warns(figures: dict[str, float], what: str) -> None:
+    (sign,) = after().see(20, HEALTHY | figures)
+    assert (sign.level, sign.what) == ("warn", what)
+
+
+def test_a_loss_that_keeps_rising_stops_it() -> None:
+    monitor = after()
+    levels = [sign.what for step in range(30) for sign in monitor.see(step, HEALTHY | {"loss": 0.8 * 1.2**step})]
+    assert "loss" in levels
+
+
+def test_an_objective_that_may_be_negative_is_not_judged_by_its_height() -> None:
+    monitor, draw = Monitor(), random.Random(2)
+    for step in range(100):
+        assert monitor.see(step, {"loss": draw.uniform(-0.1, 0.1), "grad_norm": 1.0}) == []
+
+
+def test_a_reward_that_rises_without_the_hidden_tests_is_gaming() -> None:
+    monitor = after(12, hidden=0.4)
+    seen = [monitor.see(step, HEALTHY | {"reward": 0.95, "hidden": 0.3}) for step in range(12, 24)]
+    assert [sign.what for sign in seen[-1]] == ["gaming"] and seen[-1][0].level == "stop"
+
+
+def test_a_reward_that_rises_with_the_hidden_tests_is_not() -> None:
+    monitor = after(12, hidden=0.4)
+    for step in range(12, 24):
+        assert monitor.see(step, HEALTHY | {"reward": 0.95, "hidden": 0.9}) == []
+
+
+def test_limits_are_the_users_to_set() -> None:
+    monitor = Monitor(HealthLimits(kl_stop=1e9, kl_warn=1e9))
+    assert monitor.see(0, {"kl": 500.0}) == []
+
+
+def test_repetition_counts_what_was_written_before() -> None:
+    assert repetition([1, 2, 3]) == 0.0
+    assert repetition(list(range(50))) == 0.0
+    assert repetition([7] * 50) > 0.9
