@@ -165,7 +165,7 @@ def test_the_loss_is_over_the_answer_alone(weights: Path) -> None:
     row = encode(tokenizer, ASKED, "x = 1\n```")
     start = row.completion_mask.index(1)
     assert set(row.completion_mask[:start]) == {0} and set(row.completion_mask[start:]) == {1}
-    assert tokenizer.decode(row.input_ids[:start]).endswith("Here:\n```python\n")
+    assert str(tokenizer.decode(row.input_ids[:start])).endswith("Here:\n```python\n")
     assert tokenizer.decode(row.input_ids[start:]) == "x = 1\n```" + str(tokenizer.eos_token)
 
 
