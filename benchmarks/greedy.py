@@ -24,12 +24,12 @@ from crucible.models import load_model
 from crucible.models.catalogue import catalogue
 from crucible.nodes.extract import extract
 from crucible.nodes.prompts import render
-from crucible.problems.bench.stats import wilson
 from crucible.problems.problem import Problem
 from crucible.problems.sets import load
 from crucible.security.judge import SandboxJudge
 from crucible.security.pool import WarmPool
 from crucible.security.probe import select_sandbox
+from crucible.stats import wilson
 from crucible.types import Completion, Message, Sampling
 
 MAX_TOKENS = 768

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from crucible.problems.bench.stats import Interval, wilson
+from crucible.stats import Interval, wilson
 from crucible.types import Frozen
 
 FEW = 30

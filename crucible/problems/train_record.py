@@ -15,9 +15,9 @@ from typing import Any
 from pydantic import Field
 
 from crucible.problems.bench.record import Failure, ProblemRecord, SetRecord
-from crucible.problems.bench.stats import Interval, wilson
 from crucible.problems.curriculum import CurriculumSettings
 from crucible.problems.hints import Decided, Effect, HintSettings, effect
+from crucible.stats import Interval, wilson
 from crucible.types import Frozen, ModelIdentity, Status
 
 PLAN, ROUNDS, HISTORY, EVALUATIONS, RESULTS = (

@@ -12,9 +12,9 @@ from statistics import fmean
 
 from crucible.files import write_atomically
 from crucible.problems.bench.report.words import FAILURES, count, percent, together
-from crucible.problems.bench.stats import Interval, wilson
 from crucible.problems.curriculum import levels
 from crucible.problems.train_record import Trained
+from crucible.stats import Interval, wilson
 from crucible.types import Frozen
 
 HTML, MARKDOWN = "training.html", "training.md"

@@ -14,7 +14,8 @@ from crucible.errors import InputError
 from crucible.problems.bench import stats
 from crucible.problems.bench.record import Cell, Plan, Results, keys
 from crucible.problems.bench.report.words import FAILURES, STEPS, UNCLASSIFIED
-from crucible.problems.bench.stats import ArmSummary, Comparison, Interval, Point
+from crucible.problems.bench.stats import ArmSummary, Comparison, Point
+from crucible.stats import Interval, wilson
 from crucible.types import Frozen
 
 VERSION = 1
@@ -150,7 +151,7 @@ def _levels(arms: Sequence[ArmSummary]) -> Iterator[Level]:
             arm: Bar(
                 problems=share.problems,
                 pass_at_1=share.pass_at_1,
-                ci95=stats.wilson(share.pass_at_1 * share.problems, share.problems),
+                ci95=wilson(share.pass_at_1 * share.problems, share.problems),
             )
             for arm, share in shares.items()
         }
