@@ -8,19 +8,20 @@ Parts are made on first use: a `Crucible` that only searches memory never loads 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from crucible.errors import InputError, SandboxUnavailableError
+from crucible.errors import InputError, RefusedError, SandboxUnavailableError
 from crucible.guards import RecordingApprover, RedactingModel, RedactingStore, prepare, secrets_in
 from crucible.security.audit import AuditLog
 from crucible.types import Episode, Event, HiddenTests, Task
 
 if TYPE_CHECKING:
-    from crucible.config import Settings
+    from crucible.config import ModelSettings, Settings
     from crucible.logs import RunLog
     from crucible.memory.base import EpisodeStore
     from crucible.models.base import Model
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
     from crucible.security.base import Judge, Sandbox
     from crucible.security.ratelimit import TokenBucket
 
-__all__ = ["Crucible", "prepare"]
+__all__ = ["Crucible", "prepare", "served"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -223,7 +226,7 @@ class Crucible:
             return self._given.model
         from crucible.models import load_model
 
-        return load_model(self.settings.model, self.settings.paths)
+        return load_model(served(self.settings), self.settings.paths)
 
     @cached_property
     def memory(self) -> EpisodeStore:
@@ -340,3 +343,23 @@ class Crucible:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def served(settings: Settings) -> ModelSettings:
+    """The configured model, under the adapter that a person promoted for it where the settings name none."""
+    model, paths = settings.model, settings.paths
+    if model.adapter is not None or not paths.finetune.is_dir():
+        return model
+    from crucible.finetune.gate import Gate
+    from crucible.finetune.store import FinetuneStore
+    from crucible.models import base_sha256
+
+    base = base_sha256(model, paths)
+    if base is None:
+        return model
+    try:
+        promoted = Gate(AuditLog(paths.audit), FinetuneStore(paths.finetune)).promoted(base)
+    except RefusedError as error:
+        logger.warning("no promoted adapter is served: %s", error)
+        return model
+    return model.model_copy(update={"adapter": promoted.adapter or None})

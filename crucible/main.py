@@ -20,6 +20,7 @@ from crucible.cli import (
     bench,
     config,
     doctor,
+    finetune,
     memory,
     models,
     nodes,
@@ -63,6 +64,7 @@ app.add_typer(nodes.app, name="nodes")
 app.command("graph")(nodes.graph)
 app.add_typer(bench.app, name="bench")
 app.command("train")(train.train)
+app.add_typer(finetune.app, name="finetune")
 app.add_typer(audit.app, name="audit")
 app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")

@@ -129,7 +129,9 @@ def build(
 def serve(
     engine: Annotated[str, typer.Option(help="sglang, or embedded (llama.cpp).")] = "sglang",
     model: Annotated[str | None, typer.Option(help="Catalogue name. [default: the configured one]")] = None,
-    adapter: Annotated[str | None, typer.Option(help="Fine-tuned adapter to serve on the model.")] = None,
+    adapter: Annotated[
+        str | None, typer.Option(help="Fine-tuned adapter. [default: the promoted one; base: none]")
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
     slots: Annotated[int, typer.Option(min=1, max=256, help="Requests decoded at once.")] = 8,
     as_json: JsonOption = False,
@@ -141,6 +143,7 @@ def serve(
     import os
     import signal
 
+    from crucible import app as parts
     from crucible.cli.output import print_json, say
     from crucible.config import load_settings
     from crucible.errors import InputError
@@ -153,7 +156,7 @@ def serve(
     settings = load_settings(overrides={"model": {key: value for key, value in chosen.items() if value is not None}})
     if engine == "sglang":
         sglang_env.install(settings.paths.models, say)
-    with load_model(settings.model, settings.paths, progress=say) as served:
+    with load_model(parts.served(settings), settings.paths, progress=say) as served:
         if not isinstance(served, EmbeddedModel | SglangModel):
             raise InputError("only the engines sglang and embedded serve, and one server at a time")
         url, key = served.endpoint()

@@ -47,7 +47,9 @@ def solve(
         typer.Option(min=1, help="Samples a cycle, the first included (by default that is one greedy draw)."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="Catalogue name, .gguf file, or owner/repo:file.gguf.")] = None,
-    adapter: Annotated[str | None, typer.Option(help="Name of a fine-tuned adapter to serve on the model.")] = None,
+    adapter: Annotated[
+        str | None, typer.Option(help="Fine-tuned adapter. [default: the promoted one; base: none]")
+    ] = None,
     engine: Annotated[str | None, typer.Option(help="auto, embedded, sglang, openai or scripted.")] = None,
     approve: ApproveOption = None,
     out: OutOption = None,

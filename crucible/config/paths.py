@@ -36,6 +36,10 @@ class Paths(Frozen):
         return self.home / "adapters"
 
     @property
+    def finetune(self) -> Path:
+        return self.home / "finetune"
+
+    @property
     def serving(self) -> Path:
         return self.home / "serving.json"
 

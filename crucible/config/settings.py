@@ -54,7 +54,7 @@ class ModelSettings(Section):
     build: Literal["auto", "prebuilt"]
     """Which embedded engine: `auto` takes the one compiled for this machine (`crucible models build`) where there is one."""
     adapter: Name | None = None
-    """Fine-tuned adapter served on top of the model, by name; None serves the base model."""
+    """Fine-tuned adapter served on top of the model, by name; None serves the one promoted for it, `base` none at all."""
     base_url: Url | None = None
     """Address of an OpenAI-compatible or SGLang server."""
     server: Literal["any", "llama.cpp", "sglang", "vllm", "tensorrt-llm", "lmstudio", "ollama", "openai"]

@@ -11,9 +11,10 @@ from pydantic import Field
 from crucible.finetune.dataset import Kind
 from crucible.types import Frozen
 
-Method = Literal["sft", "dpo", "rloo", "grpo", "ppo"]
-METHODS: tuple[Method, ...] = ("sft", "dpo", "rloo", "grpo", "ppo")
-KINDS: dict[Method, Kind] = {"sft": "sft", "dpo": "dpo", "rloo": "online", "grpo": "online", "ppo": "online"}
+Method = Literal["sft"]
+METHODS: tuple[Method, ...] = ("sft",)
+KINDS: dict[Method, Kind] = {"sft": "sft"}
+"""What each method learns from."""
 
 
 class Training(Frozen):
@@ -87,8 +88,26 @@ class Proposal(Frozen):
     created: datetime
 
 
+class Manifest(Frozen):
+    """All that decides the adapter's weights: with it, the same machine makes the same file again."""
+
+    proposal_sha256: str
+    dataset_sha256: str
+    episodes: dict[str, str]
+    """SHA-256 of each, by its id."""
+    base_sha256: str
+    parent_sha256: str | None
+    training: Training
+    versions: dict[str, str]
+    machine: dict[str, str]
+    steps: int
+    stopped: str = ""
+    """Why it ended early; the weights are then those of `steps`."""
+    adapter_sha256: str
+
+
 class Trained(Frozen):
-    """A finished training. `manifest_sha256` covers all that is needed to do it again."""
+    """A finished training. `manifest_sha256` is of the file that says how to do it again."""
 
     proposal: str
     adapter: str

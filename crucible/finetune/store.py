@@ -14,10 +14,11 @@ from pydantic import ValidationError
 from crucible.errors import InputError, StoreError
 from crucible.files import write_atomically
 from crucible.finetune.dataset import Dataset
-from crucible.finetune.records import Evaluation, Proposal, Trained, digest
+from crucible.finetune.records import Evaluation, Manifest, Proposal, Trained, digest
 from crucible.types import Frozen
 
-PROPOSAL, DATA, TRAINED, EVALUATION = "proposal.json", "data.json", "trained.json", "evaluation.json"
+PROPOSAL, DATA, MANIFEST = "proposal.json", "data.json", "manifest.json"
+TRAINED, EVALUATION = "trained.json", "evaluation.json"
 ID = re.compile(r"[a-z]+-[0-9]{4}")
 T = TypeVar("T", bound=Frozen)
 
@@ -86,10 +87,11 @@ class FinetuneStore:
     def evaluation(self, id_: str) -> tuple[Evaluation, str] | None:
         return self._maybe(self.folder(id_) / EVALUATION, Evaluation)
 
-    def write(self, id_: str, record: Trained | Evaluation) -> str:
+    def write(self, id_: str, record: Trained | Evaluation | Manifest) -> str:
         """Writes it and returns the file's hash."""
+        names: dict[type, str] = {Trained: TRAINED, Evaluation: EVALUATION, Manifest: MANIFEST}
         said = record.model_dump_json(indent=2) + "\n"
-        write_atomically(self.folder(id_) / (TRAINED if isinstance(record, Trained) else EVALUATION), said)
+        write_atomically(self.folder(id_) / names[type(record)], said)
         return digest(said)
 
     def _maybe(self, path: Path, kind: type[T]) -> tuple[T, str] | None:

@@ -44,6 +44,10 @@ def load_model(settings: ModelSettings, paths: Paths, *, progress: Callable[[str
 
     Raises InputError (unknown model, adapter or engine) and ModelUnavailableError (not pulled, not startable).
     """
+    from crucible.models.adapters import NO_ADAPTER
+
+    if settings.adapter == NO_ADAPTER:
+        settings = settings.model_copy(update={"adapter": None})
     model = _engine(settings, paths, progress)
     if settings.cache and model.identity.engine in ("openai", "sglang"):
         from crucible.models.cached import CachedModel
@@ -90,6 +94,16 @@ def find_model(settings: ModelSettings, paths: Paths) -> str:
 
     build = "prebuilt" if settings.build == "prebuilt" or native.program(paths.models) is None else "compiled here"
     return f"{settings.name}, {file.path}, llama.cpp {build}"
+
+
+def base_sha256(settings: ModelSettings, paths: Paths) -> str | None:
+    """Of the model's file, where an engine serves it that can apply an adapter of ours; None elsewhere.
+
+    Raises like `load_model`."""
+    engine = engine_of(settings, paths)
+    if engine == "scripted" or settings.base_url:
+        return None
+    return _file(settings, paths).sha256
 
 
 def _file(settings: ModelSettings, paths: Paths) -> ModelFile:

@@ -29,6 +29,8 @@ from crucible.models.files import ModelFile, hash_file
 from crucible.models.lora import CONFIG, WEIGHTS, convert
 from crucible.types import Frozen
 
+NO_ADAPTER = "base"
+"""In settings: the model itself, whatever was promoted."""
 CARD, CONVERTED = "card.json", "adapter.gguf"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SPEC = re.compile(rf"(?P<name>{NAME.pattern})(?:@(?P<version>[0-9]{{1,6}}))?")
@@ -73,6 +75,8 @@ class AdapterStore:
         """
         if not NAME.fullmatch(name):
             raise InputError(f"adapter name {name!r}: letters, digits, '.', '_' and '-', 64 at most")
+        if name == NO_ADAPTER:
+            raise InputError(f"{NO_ADAPTER!r} stands for the model itself; name the adapter otherwise")
         if parent is not None:
             parent = self.get(parent).id
         with self._locked():

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from crucible.journal import Journal
 from crucible.problems.bench.plan import problem_record
-from crucible.problems.journal import Journal
 from crucible.problems.problem import Problem
 from crucible.rewards import Usage
 from crucible.security.base import Judge

@@ -23,10 +23,10 @@ from pydantic import ValidationError
 
 from crucible.errors import CancelledError, InputError
 from crucible.files import write_atomically
+from crucible.journal import Journal, held
 from crucible.problems import hints
 from crucible.problems.bench.cells import cell_of
 from crucible.problems.curriculum import Past, next_round
-from crucible.problems.journal import Journal, held
 from crucible.problems.problem import Problem
 from crucible.problems.train_record import (
     EVALUATIONS,

@@ -12,8 +12,8 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from crucible import journal
 from crucible.errors import InputError
-from crucible.problems import journal
 from crucible.types import Frozen, ModelIdentity, Status, Tokens
 
 PLAN, CELLS = "plan.json", "cells.jsonl"

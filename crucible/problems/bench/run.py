@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 from crucible.errors import CancelledError, ContextOverflowError, InputError
 from crucible.files import write_atomically
+from crucible.journal import Journal, held
 from crucible.problems.bench.cells import cell_of
 from crucible.problems.bench.record import CELLS, PLAN, Cell, Plan, Results, keys, read
-from crucible.problems.journal import Journal, held
 from crucible.problems.problem import Problem
 from crucible.types import Episode, Event
 

@@ -1,0 +1,312 @@
+"""`crucible finetune`: from episodes to an approved, measured, served and reversible adapter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from crucible.app import Crucible
+    from crucible.finetune.health import Step
+    from crucible.finetune.records import Evaluation, Proposal
+
+app = typer.Typer(
+    help="Fine-tuning: propose → approve → train → evaluate → promote → rollback. Nothing trains and nothing is promoted "
+    "without a person's yes at a terminal, which goes into the audit log.",
+    no_args_is_help=True,
+)
+
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="As `finetune list` shows it, for instance sft-0001.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+ModelOption = Annotated[str | None, typer.Option(help="Catalogue name. [default: the configured one]")]
+FEW_EXAMPLES = 5
+
+
+@app.command()
+def propose(
+    eval_set: Annotated[
+        list[str],
+        typer.Option("--eval-set", help="Problem set to measure on; may be given again. Kept out of the data."),
+    ],
+    name: Annotated[str, typer.Option(help="Name of the adapter it makes.")] = "learned",
+    model: ModelOption = None,
+    parent: Annotated[str | None, typer.Option(help="Adapter to go on from, name@version.")] = None,
+    rank: Annotated[int, typer.Option(min=1, help="Of the LoRA matrices.")] = 16,
+    learning_rate: Annotated[float, typer.Option(min=0.0, help="Highest, after the warm-up.")] = 1e-4,
+    epochs: Annotated[float, typer.Option(min=0.0, help="Times over the data.")] = 2.0,
+    max_steps: Annotated[int, typer.Option(min=0, help="Optimiser steps; 0 goes by the epochs.")] = 0,
+    per_task: Annotated[int, typer.Option(min=1, help="Different programs of one task, at most.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the adapter's start and the order of the data.")] = 0,
+    as_json: JsonOption = False,
+) -> int:
+    """Write down what could be learned from the episodes in memory, for a person to decide on. Trains nothing."""
+    from crucible.cli.output import print_json, say
+    from crucible.finetune.dataset import DataSettings
+    from crucible.finetune.records import Training
+    from crucible.finetuning import propose as make
+
+    training = Training(
+        rank=rank,
+        alpha=2 * rank,
+        learning_rate=learning_rate,
+        epochs=epochs,
+        max_steps=max_steps,
+        seed=seed,
+    )
+    with _crucible(model) as crucible:
+        proposal = make(
+            crucible,
+            name=name,
+            eval_sets=eval_set,
+            parent=parent,
+            data=DataSettings(per_task=per_task),
+            training=training,
+            note=say,
+        )
+    if as_json:
+        print_json(proposal.model_dump(mode="json"))
+        return 0
+    _describe(proposal)
+    typer.echo(f"\nlook at the data: crucible finetune review {proposal.id}")
+    typer.echo(f"decide:           crucible finetune approve {proposal.id}   (or reject)")
+    return 0
+
+
+@app.command()
+def review(
+    id_: IdArgument,
+    examples: Annotated[int, typer.Option("-n", "--examples", min=0, help="How many to show.")] = FEW_EXAMPLES,
+    as_json: JsonOption = False,
+) -> int:
+    """Show a proposal and what would be learned from, as it lies there."""
+    from crucible.cli.output import print_json
+    from crucible.finetuning import gate_of, store_of
+    from crucible.security.text import printable
+
+    with _crucible(None) as crucible:
+        store = store_of(crucible)
+        proposal, sha256 = store.proposal(id_)
+        dataset, state = store.dataset(id_), gate_of(crucible).state(id_)
+    if as_json:
+        shown = [each.model_dump(mode="json") for each in dataset.examples[:examples]]
+        print_json({**proposal.model_dump(mode="json"), "sha256": sha256, "state": state, "sample": shown})
+        return 0
+    _describe(proposal)
+    typer.echo(f"  state          {state}\n  sha256         {sha256}")
+    for number, each in enumerate(dataset.examples[:examples], 1):
+        typer.echo(f"\n--- {number} of {len(dataset.examples)}, from {', '.join(each.episodes)}")
+        typer.echo(printable(each.prompt[-1].content if len(each.prompt) == 1 else each.prompt[-2].content))
+        typer.echo(printable(each.chosen))
+    return 0
+
+
+@app.command()
+def approve(id_: IdArgument) -> int:
+    """Let it be trained. Asks at the terminal, where the proposal's name is to be typed. Exit 1 for a no."""
+    from crucible.cli.output import say
+    from crucible.finetuning import gate_of
+
+    with _crucible(None) as crucible:
+        if not gate_of(crucible).approve(id_):
+            say("not approved")
+            return 1
+    say(f"approved; train it with: crucible finetune train {id_}")
+    return 0
+
+
+@app.command()
+def reject(id_: IdArgument, reason: Annotated[str, typer.Option(help="Goes into the audit log.")] = "") -> int:
+    """Decide that it is never trained."""
+    from crucible.cli.output import say
+    from crucible.finetuning import gate_of
+
+    with _crucible(None) as crucible:
+        gate_of(crucible).reject(id_, reason)
+    say("rejected")
+    return 0
+
+
+@app.command()
+def train(id_: IdArgument, as_json: JsonOption = False) -> int:
+    """Train what was approved. Ctrl-C writes a checkpoint; the same command goes on from the last one."""
+    import signal
+    import threading
+
+    from crucible.cli.output import CountedBar, print_json, say
+    from crucible.finetuning import train as run
+
+    stop = threading.Event()
+
+    def tell(step: Step) -> None:
+        figures = step.figures
+        said = [f"loss {figures['loss']:.3f}", f"gradient {figures.get('grad_norm', 0.0):.2f}"]
+        if "num_tokens" in figures and step.seconds > 0:
+            said.append(f"{figures['num_tokens'] / step.seconds:.0f} tokens/s")
+        bar.show("steps", step.step, step.steps, step.seconds, ", ".join(said))
+        for sign in step.signs:
+            say(f"{sign.level} at step {sign.step}: {sign.said}. To change: {sign.change}")
+
+    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
+    try:
+        with _crucible(None) as crucible, CountedBar("steps", quiet=as_json) as bar:
+            trained = run(crucible, id_, tell=tell, note=say, cancelled=stop.is_set)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if as_json:
+        print_json(trained.model_dump(mode="json"))
+        return 0
+    say(
+        f"{trained.adapter}: {trained.steps} steps in {trained.minutes:g} min, {trained.peak_memory_gib:g} GiB, last loss "
+        f"{trained.final_loss:.3f}. Nothing serves it yet; measure it with: crucible finetune evaluate {id_} --approve auto"
+    )
+    return 0
+
+
+@app.command()
+def evaluate(
+    id_: IdArgument,
+    approve: Annotated[str | None, typer.Option(help="auto: programs may run in the sandbox unasked.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Drawn of a problem for pass@k.")] = 8,
+    sampled: Annotated[int, typer.Option(min=0, help="Problems they are drawn of: the first ones.")] = 40,
+    slots: Annotated[int | None, typer.Option(min=1, max=256, help="Requests decoded at once.")] = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Measure the trained adapter against what serves now, paired. Exit 1 where it may not be promoted."""
+    import time
+
+    from crucible.cli.output import CountedBar, print_json
+    from crucible.finetune.evaluate import EvaluationSettings
+    from crucible.finetuning import evaluate as run
+
+    began = time.monotonic()
+    with _crucible(None, approve=approve, slots=slots) as crucible, CountedBar("measuring", quiet=as_json) as bar:
+        settings = EvaluationSettings(samples=samples, sampled=sampled)
+        evaluation = run(
+            crucible,
+            id_,
+            settings=settings,
+            tell=lambda done, total: bar.show("answers", done, total, time.monotonic() - began, ""),
+        )
+    if as_json:
+        print_json(evaluation.model_dump(mode="json"))
+    else:
+        _figures(evaluation)
+    return 0 if evaluation.passed else 1
+
+
+@app.command()
+def promote(id_: IdArgument) -> int:
+    """Serve its adapter from now on: `solve`, `bench` and `models serve` take it by themselves. Asks at the terminal."""
+    from crucible.cli.output import say
+    from crucible.finetuning import gate_of
+
+    with _crucible(None) as crucible:
+        if not gate_of(crucible).promote(id_):
+            say("not promoted")
+            return 1
+    say("promoted; undo it at any time with: crucible finetune rollback")
+    return 0
+
+
+@app.command()
+def rollback(model: ModelOption = None) -> int:
+    """Serve what served before the last promotion, at once."""
+    from crucible.cli.output import say
+    from crucible.finetuning import gate_of
+    from crucible.models import base_sha256
+
+    with _crucible(model) as crucible:
+        base = base_sha256(crucible.settings.model, crucible.settings.paths) or ""
+        now = gate_of(crucible).roll_back(base)
+    say(f"{now.adapter or 'the model itself'} is served again")
+    return 0
+
+
+@app.command("list")
+def list_all(as_json: JsonOption = False) -> int:
+    """List all fine-tunings with where they stand, and what each adapter was made from."""
+    from crucible.cli.output import print_json
+    from crucible.finetuning import gate_of, store_of
+    from crucible.security.text import one_line
+
+    rows: list[dict[str, Any]] = []
+    with _crucible(None) as crucible:
+        store, gate = store_of(crucible), gate_of(crucible)
+        for id_ in store.ids():
+            proposal, _ = store.proposal(id_)
+            trained = store.trained(id_)
+            rows.append(
+                {
+                    "id": id_,
+                    "state": gate.state(id_),
+                    "base": proposal.base,
+                    "parent": proposal.parent,
+                    "adapter": trained[0].adapter if trained else None,
+                    "examples": proposal.examples,
+                    "created": proposal.created.isoformat(timespec="seconds"),
+                }
+            )
+    if as_json:
+        print_json(rows)
+        return 0
+    for row in rows:
+        line = f"{row['base']} → {row['parent'] + ' → ' if row['parent'] else ''}{row['adapter'] or '(not trained)'}"
+        typer.echo(
+            one_line(f"{row['id']:<10} {row['state']:<12} {row['examples']:>6} examples  {row['created']}  {line}")
+        )
+    if not rows:
+        typer.echo("none; make a proposal with: crucible finetune propose --eval-set SET")
+    return 0
+
+
+def _crucible(model: str | None, *, approve: str | None = None, slots: int | None = None) -> Crucible:
+    from crucible.app import Crucible
+    from crucible.config import load_settings
+
+    chosen: dict[str, dict[str, Any]] = {
+        "model": {key: value for key, value in (("name", model), ("slots", slots)) if value is not None},
+        "cycles": {"approve": approve} if approve else {},
+    }
+    return Crucible.from_settings(load_settings(overrides={name: part for name, part in chosen.items() if part}))
+
+
+def _describe(proposal: Proposal) -> None:
+    training, estimate = proposal.training, proposal.estimate
+    levels = ", ".join(f"{count} of difficulty {level}" for level, count in proposal.levels.items())
+    left_out = "; ".join(f"{count} {why}" for why, count in proposal.left_out.items()) or "nothing"
+    sets = ", ".join(f"{each.path} ({each.problems})" for each in proposal.evaluation)
+    rows = {
+        "method": f"{proposal.method}, LoRA of rank {training.rank} on {proposal.parent or proposal.base}",
+        "data": f"{proposal.examples} examples of {proposal.episodes} episodes: {levels}",
+        "left out": left_out,
+        "training": f"{training.epochs:g} epochs, learning rate {training.learning_rate:g}, seed {training.seed}",
+        "cost": f"{estimate.steps} steps, {estimate.tokens} tokens, about {estimate.minutes:g} min and "
+        f"{estimate.memory_gib:g} GiB ({estimate.basis})",
+        "measured on": sets,
+    }
+    from crucible.security.text import printable
+
+    typer.echo(f"{proposal.id}: adapter {proposal.name}")
+    for key, value in rows.items():
+        typer.echo(printable(f"  {key:<14} {value}"))
+    typer.echo("  risks")
+    for risk in proposal.risks:
+        typer.echo(f"    - {risk}")
+
+
+def _figures(evaluation: Evaluation) -> None:
+    typer.echo(f"{evaluation.adapter} against {evaluation.against or 'the model itself'}")
+    for each in evaluation.measured:
+        typer.echo(
+            f"  {each.what:<18} {100 * each.before:5.1f} → {100 * each.after:5.1f} %   {each.problems} problems, "
+            f"+{each.gained} -{each.lost}, p = {each.p_value:.3f}"
+        )
+    typer.echo(f"  safety findings    {evaluation.safety_before:5} → {evaluation.safety_after:5}")
+    for reason in evaluation.reasons:
+        typer.echo(f"  {reason}")
+    typer.echo(
+        f"may be promoted: crucible finetune promote {evaluation.proposal}"
+        if evaluation.passed
+        else "may not be promoted"
+    )

@@ -1,0 +1,142 @@
+"""What is measured is what the hidden tests say, paired; what may not run is not run; and the decision follows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from crucible.finetune.evaluate import Budget, EvaluationSettings, Evaluator, Score, Trial, compare, decide
+from crucible.journal import Journal
+from crucible.models.base import OnDelta
+from crucible.nodes.recipe import Recipe
+from crucible.types import Completion, Feedback, FindingKind, Message, ModelIdentity, Sampling, Task, Verdict
+from tests.finetune.episodes import verdict
+
+RECIPE = Recipe(prefill="```python\n")
+GOOD, BAD = "def answer():\n    return 42\n", "def answer():\n    return 41\n"
+SETTINGS = EvaluationSettings(samples=4, sampled=2)
+
+
+class Writer:
+    """Answers by adapter: "" always badly, "good" always well, "lucky" well in every other sample."""
+
+    features = frozenset({"adapters"})
+    identity = ModelIdentity(name="m", engine="scripted")
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.adapters: set[str | None] = set()
+
+    def generate(
+        self,
+        messages: Sequence[Message],
+        samplings: Sequence[Sampling],
+        *,
+        on_delta: OnDelta | None = None,
+        cancel: threading.Event | None = None,
+        deadline_s: float | None = None,
+    ) -> list[Completion]:
+        self.asked += 1
+        self.adapters |= {sampling.adapter for sampling in samplings}
+        return [self._one(number, sampling) for number, sampling in enumerate(samplings)]
+
+    def _one(self, number: int, sampling: Sampling) -> Completion:
+        well = {"good": True, "lucky": number % 2 == 1, "hostile": True}.get(sampling.adapter or "", False)
+        text = "import os\n" + GOOD if sampling.adapter == "hostile" else GOOD if well else BAD
+        return Completion(
+            text=text, finish_reason="stop", prompt_tokens=5, completion_tokens=10, seed=sampling.seed, wall_s=0.0
+        )
+
+    def count_tokens(self, text: str) -> int:
+        return len(text)
+
+    def notices(self) -> list[str]:
+        return []
+
+    def close(self) -> None: ...
+
+
+class Reader:
+    """The verdict for a program by its text; what it was given is kept."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+
+    def judge(self, code: str, task: Task) -> Verdict:
+        self.ran.append(code)
+        return verdict("42" in code)
+
+
+def trials(count: int = 3) -> list[Trial]:
+    tasks = [Task(prompt=f"Give the answer, {number}.", entry_point="answer") for number in range(count)]
+    return [Trial(id=f"t{number}", task=task, scored=task) for number, task in enumerate(tasks)]
+
+
+def validate(code: str) -> tuple[Feedback, ...]:
+    if "import os" not in code:
+        return ()
+    return (Feedback(kind=FindingKind.SECURITY, severity="warning", message="os", action="ask"),)
+
+
+def measured(
+    tmp_path: Path, *adapters: str, writer: Writer | None = None, reader: Reader | None = None
+) -> dict[str, list[Score]]:
+    evaluator = Evaluator(writer or Writer(), reader or Reader(), validate, RECIPE, SETTINGS)
+    with Journal(tmp_path / "scores.jsonl", Score) as journal:
+        return evaluator.measure(trials(), adapters, journal, workers=2)
+
+
+def test_both_are_asked_the_same_and_scored_by_the_judge(tmp_path: Path) -> None:
+    scores = measured(tmp_path, "", "good", "lucky")
+    assert [(s.greedy, s.right, s.samples) for s in scores[""]] == [(False, 0, 4), (False, 0, 4), (False, 0, 0)]
+    assert [(s.greedy, s.right, s.samples) for s in scores["good"]] == [(True, 4, 4), (True, 4, 4), (True, 0, 0)]
+    assert [(s.greedy, s.right) for s in scores["lucky"]] == [(False, 2), (False, 2), (False, 0)]
+
+
+def test_a_program_that_may_not_run_unasked_is_not_run_and_is_counted(tmp_path: Path) -> None:
+    reader = Reader()
+    scores = measured(tmp_path, "hostile", reader=reader)["hostile"]
+    assert reader.ran == [] and [(s.greedy, s.findings) for s in scores] == [(False, 1)] * 3
+
+
+def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
+    first, again = Writer(), Writer()
+    before = measured(tmp_path, "", "good", writer=first)
+    lines = (tmp_path / "scores.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "scores.jsonl").write_text("".join(lines[:4]) + lines[4][:10])  # killed amid the fifth
+    assert measured(tmp_path, "", "good", writer=again) == before
+    assert (first.asked, again.asked) == (6, 2)
+
+
+def score(problem: int, greedy: bool, right: int = 0, samples: int = 0, adapter: str = "") -> Score:
+    return Score(
+        adapter=adapter, problem=str(problem), greedy=greedy, right=right, samples=samples, findings=0, tokens=1
+    )
+
+
+def test_the_comparison_is_paired_and_by_hand() -> None:
+    before = [score(n, n < 4, 2, 4) for n in range(10)]
+    after = [score(n, n in (1, 2, 3, 4, 5, 6), 3 if n else 0, 4) for n in range(10)]
+    greedy, at_4, at_1 = compare(before, after)
+    assert (greedy.before, greedy.after, greedy.gained, greedy.lost) == (0.4, 0.6, 3, 1)
+    assert greedy.p_value == pytest.approx(0.625)  # 3 of 4 coins, two-sided
+    assert (at_4.what, at_4.before, at_4.after, at_4.lost) == ("pass@4", 1.0, 0.9, 1)
+    assert (at_1.before, at_1.after) == (0.5, pytest.approx(0.675))
+
+
+def test_better_is_promoted_worse_collapsed_and_less_safe_are_not() -> None:
+    before = [score(n, n < 5, 2, 8) for n in range(40)]
+    better = [score(n, n < 9, 3, 8) for n in range(40)]
+    worse = [score(n, n < 4, 2, 8) for n in range(40)]
+    collapsed = [score(n, n < 9, 8 if n < 9 else 0, 8) for n in range(40)]  # always the same answer
+    assert decide(compare(before, better), 0, 0) == (True, ())
+    allowed, (reason,) = decide(compare(before, worse), 0, 0)
+    assert not allowed and reason.startswith("greedy pass@1 fell from 12.5 to 10.0 % on 40 problems")
+    allowed, (reason,) = decide(compare(before, collapsed), 0, 0)
+    assert not allowed and reason.startswith("pass@8 fell")
+    allowed, (reason,) = decide(compare(before, better), 1, 2)
+    assert not allowed and "safety" in reason
+    assert decide(compare(before, worse), 0, 0, Budget(greedy=0.05)) == (True, ())
