@@ -10,7 +10,7 @@ import pytest
 
 from crucible.finetune.evaluate import Budget, EvaluationSettings, Evaluator, Score, Trial, compare, decide
 from crucible.journal import Journal
-from crucible.models.base import OnDelta
+from crucible.models.base import Feature, OnDelta
 from crucible.nodes.recipe import Recipe
 from crucible.types import Completion, Feedback, FindingKind, Message, ModelIdentity, Sampling, Task, Verdict
 from tests.finetune.episodes import verdict
@@ -23,7 +23,7 @@ SETTINGS = EvaluationSettings(samples=4, sampled=2)
 class Writer:
     """Answers by adapter: "" always badly, "good" always well, "lucky" well in every other sample."""
 
-    features = frozenset({"adapters"})
+    features: frozenset[Feature] = frozenset({"adapters"})
     identity = ModelIdentity(name="m", engine="scripted")
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ def test_the_comparison_is_paired_and_by_hand() -> None:
     assert (greedy.before, greedy.after, greedy.gained, greedy.lost) == (0.4, 0.6, 3, 1)
     assert greedy.p_value == pytest.approx(0.625)  # 3 of 4 coins, two-sided
     assert (at_4.what, at_4.before, at_4.after, at_4.lost) == ("pass@4", 1.0, 0.9, 1)
-    assert (at_1.before, at_1.after) == (0.5, pytest.approx(0.675))
+    assert at_1.before == 0.5 and at_1.after == pytest.approx(0.675)
 
 
 def test_better_is_promoted_worse_collapsed_and_less_safe_are_not() -> None:

@@ -1,0 +1,124 @@
+"""The whole circle on the smallest real model: episodes → proposal → yes → training → measurement → yes → served → undone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from crucible.app import Crucible, served
+from crucible.config import load_settings
+from crucible.config.settings import Settings
+from crucible.errors import InputError, RefusedError
+from crucible.finetune.evaluate import EvaluationSettings
+from crucible.finetune.health import Step
+from crucible.finetune.records import Training
+from crucible.finetuning import evaluate, gate_of, propose, store_of, train
+from crucible.memory import MemoryStore
+from crucible.models.adapters import AdapterStore
+from crucible.models.lora import WEIGHTS
+from crucible.types import Task
+from tests.finetune.episodes import solved
+from tests.finetune.terminal import answered
+from tests.models.serving import NAME, small_model
+
+pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
+
+TRAINING = Training(
+    rank=4, alpha=8, learning_rate=1e-3, max_steps=3, batch=1, accumulation=1, save_steps=1, max_length=256
+)
+QUICK = EvaluationSettings(samples=2, sampled=1, max_tokens=24)
+PROBLEMS = [
+    {
+        "id": f"eval/{number}",
+        "prompt": f"Write a function {name}(x) that {what}.",
+        "tests": f"assert {name}(2) == {result}",
+    }
+    for number, (name, what, result) in enumerate(
+        [("half", "gives half of x", 1), ("negated", "gives x with the other sign", -2)], 1
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    small_model()
+    home = tmp_path_factory.mktemp("home")
+    with MemoryStore(home / "episodes") as memory:
+        for number in range(3):
+            code = f"def double(number):\n    result_{number} = number + number\n    return result_{number}\n"
+            memory.add(solved(f"e{number}", code))
+        memory.add(solved("copied", prompt=str(PROBLEMS[0]["prompt"])))
+    chosen: dict[str, dict[str, object]] = {
+        "model": {"name": NAME, "slots": 4, "context_length": 1024, "threads": 1, "engine": "embedded"},
+        "cycles": {"approve": "auto"},
+    }
+    return load_settings(overrides=chosen).changed({}, home=home)
+
+
+@pytest.fixture(scope="module")
+def eval_set(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("set") / "small.jsonl"
+    path.write_text("".join(json.dumps(problem) + "\n" for problem in PROBLEMS))
+    return str(path)
+
+
+def test_the_circle(settings: Settings, eval_set: str) -> None:
+    with Crucible(settings=settings) as app:
+        with pytest.raises(InputError, match="problem set to measure on"):
+            propose(app, name="small", eval_sets=[], training=TRAINING)
+        proposal = propose(app, name="small", eval_sets=[eval_set], training=TRAINING)
+        assert (proposal.examples, proposal.left_out) == (3, {"too like an evaluation problem": 1})
+        assert proposal.risks and proposal.estimate.steps == 3
+        gate, id_ = gate_of(app), proposal.id
+        with pytest.raises(RefusedError, match="not approved"):
+            train(app, id_)
+        assert answered(lambda: gate.approve(id_), id_)[0]
+        steps: list[Step] = []
+        trained = train(app, id_, tell=steps.append)
+        assert len(steps) == 3 and trained.adapter == "small@1"
+        with pytest.raises(RefusedError, match="is trained already"):
+            train(app, id_)
+        _made_again(settings, eval_set, trained.adapter_sha256)
+
+        found = evaluate(app, id_, settings=QUICK)
+        assert [each.what for each in found.measured] == ["greedy pass@1", "pass@2", "pass@1 of samples"]
+        assert found.measured[0].problems == 2 and found.against == ""
+        assert served(settings).adapter is None
+        assert answered(lambda: gate.promote(id_), id_)[0] == found.passed
+        if not found.passed:
+            pytest.skip(f"three steps made it worse, as it may be: {found.reasons}")
+        assert served(settings).adapter == "small@1"
+    with Crucible(settings=settings) as app:
+        assert app.model.identity.adapter == "small@1"
+        episode = app.solve(Task(prompt="Write a function f() that gives 1.", tests="assert f() == 1"))
+        assert episode.model.adapter == "small@1"
+        gate_of(app).roll_back(proposal.base_sha256)
+    with Crucible(settings=settings) as app:
+        assert app.model.identity.adapter is None
+
+
+def _made_again(settings: Settings, eval_set: str, sha256: str) -> None:
+    """The same data and settings make the same bits: the manifest's promise."""
+    with Crucible(settings=settings) as app:
+        again = propose(app, name="again", eval_sets=[eval_set], training=TRAINING)
+        assert answered(lambda: gate_of(app).approve(again.id), again.id)[0]
+        assert train(app, again.id).adapter_sha256 == sha256
+        manifest = json.loads((store_of(app).folder(again.id) / "manifest.json").read_text())
+        assert manifest["adapter_sha256"] == sha256 and set(manifest["episodes"]) == {"e0", "e1", "e2"}
+        card = AdapterStore(settings.paths.adapters).get("again")
+        assert (AdapterStore(settings.paths.adapters).folder(card) / WEIGHTS).is_file()
+
+
+def test_a_set_that_was_changed_is_not_measured_on(settings: Settings, eval_set: str) -> None:
+    with Crucible(settings=settings) as app:
+        id_ = store_of(app).ids()[0]
+        path = Path(eval_set)
+        text = path.read_text()
+        path.write_text(text.replace("half of x", "a half of x"))
+        try:
+            with pytest.raises(InputError, match="was changed since"):
+                evaluate(app, id_, settings=QUICK)
+        finally:
+            path.write_text(text)
