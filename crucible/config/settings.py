@@ -71,6 +71,8 @@ class ModelSettings(Section):
     """Tokens one request (prompt and answer) may span; memory grows with it."""
     slots: int = Field(ge=1, le=256)
     """Requests the embedded engine decodes at once."""
+    draft: Name | None = None
+    """What guesses the next tokens for the embedded engine's model to check: a smaller model's name, or `ngrams`."""
     threads: int = Field(ge=0, le=1024)
     """CPU threads of the embedded engine; 0 picks by what else the run does."""
     timeout_s: float = Field(gt=0, le=86_400)

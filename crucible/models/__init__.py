@@ -13,6 +13,8 @@ from crucible.errors import InputError
 from crucible.models.base import Model, OnDelta
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from crucible.config import ModelSettings
     from crucible.config.paths import Paths
     from crucible.models.adapters import AdapterCard
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Model", "OnDelta", "find_model", "load_model"]
 
+NGRAMS = "ngrams"
+"""As `model.draft`: what was written before, and no model."""
 NO_URL = "the openai engine needs model.base_url, for instance http://127.0.0.1:8080"
 
 
@@ -227,7 +231,15 @@ def _embedded(settings: ModelSettings, paths: Paths) -> Model:
         port=settings.port,
         adapters=adapters,
         adapter=next(iter(adapters), None),
+        draft=_draft(settings, paths),
+        ngrams=settings.draft == NGRAMS,
         timeout_s=settings.timeout_s,
         program=None if settings.build == "prebuilt" else program(paths.models),
         log_dir=paths.logs,
     )
+
+
+def _draft(settings: ModelSettings, paths: Paths) -> Path | None:
+    if settings.draft in (None, NGRAMS):
+        return None
+    return _file(settings.model_copy(update={"name": settings.draft}), paths).path

@@ -63,6 +63,7 @@ class EmbeddedModel:
     path: the model file, verified by whoever passes it. context_length: tokens one request may span. slots: requests
     decoded at once; more of them wait. adapters: GGUF adapters to load, by name; adapter: the one to apply where a sampling
     names none. threads: 0 takes what the machine has. port: 0 takes a free one.
+    draft: a smaller model's file, and ngrams: the text so far, from which the next tokens are guessed; the model checks them.
     timeout_s: seconds without a sign of life after which a request fails. program: llama.cpp's server compiled for this
     machine, None takes the prebuilt one. log_dir: for `engine.log`, None keeps none.
 
@@ -83,6 +84,8 @@ class EmbeddedModel:
         adapters: Mapping[str, Path] | None = None,
         adapter: str | None = None,
         timeout_s: float = 300.0,
+        draft: Path | None = None,
+        ngrams: bool = False,
         program: Path | None = None,
         log_dir: Path | None = None,
         start_timeout_s: float = 180.0,
@@ -95,6 +98,8 @@ class EmbeddedModel:
             threads=threads,
             port=port,
             adapters=tuple(self._adapters.values()),
+            draft=draft,
+            ngrams=ngrams,
             program=program,
         )
         self._timeout_s, self._log_dir, self._start_timeout_s = timeout_s, log_dir, start_timeout_s

@@ -29,6 +29,10 @@ class EngineOptions(Frozen):
     port: int = 0
     adapters: tuple[Path, ...] = ()
     """GGUF adapters to load; each request says which of them are applied."""
+    draft: Path | None = None
+    """A smaller model of the same vocabulary that guesses what comes next, for the model to check several at once."""
+    ngrams: bool = False
+    """Guess from what the prompt and the answer said before."""
     program: Path | None = None
     """llama.cpp's server compiled for this machine (see `native`); None takes the prebuilt one."""
 

@@ -27,6 +27,8 @@ HOST = "127.0.0.1"
 CACHE_MIB = 512
 """Memory for prompts that left their slot; llama.cpp's own default is 8 GiB."""
 BATCH_TOKENS = 256
+NGRAM, NGRAM_GUESS = 6, 16
+"""Tokens that must have been said before in this order, and how many of what followed then are guessed."""
 
 
 def watchdog(server: int, parent: int, slot_dir: str, port: int) -> NoReturn:
@@ -102,6 +104,7 @@ def parameters(settings: dict[str, Any]) -> Any:  # noqa: ANN401 - xllamacpp has
     params.verbosity = 2  # warnings and errors
     params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 1.0) for path in settings["adapters"]]
     params.lora_init_without_apply = True  # every request says which
+    guess(params.speculative, settings)
     # A batch is decoded to its end before the server hears of a cancelled request; larger ones are no faster on a CPU.
     params.n_batch = params.n_ubatch = BATCH_TOKENS
     for threads in (params.cpuparams, params.cpuparams_batch):
@@ -109,6 +112,23 @@ def parameters(settings: dict[str, Any]) -> Any:  # noqa: ANN401 - xllamacpp has
         # Polling threads spin at every barrier: with one competitor for a core they fall to a tenth of their speed.
         threads.poll = 0
     return params
+
+
+def guess(speculative: Any, settings: dict[str, Any]) -> None:  # noqa: ANN401
+    import xllamacpp
+
+    kinds = xllamacpp.common_speculative_type
+    chosen = []
+    if settings["draft"]:
+        chosen.append(kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE)
+        speculative.draft.mparams.path = settings["draft"]
+        for threads in (speculative.draft.cpuparams, speculative.draft.cpuparams_batch):
+            threads.n_threads, threads.poll = settings["threads"], 0
+    if settings["ngrams"]:
+        chosen.append(kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE)
+        speculative.ngram_simple.size_n, speculative.ngram_simple.size_m = NGRAM, NGRAM_GUESS
+    if chosen:
+        speculative.types = chosen
 
 
 def arguments(settings: dict[str, Any], port: int) -> list[str]:
@@ -134,6 +154,15 @@ def arguments(settings: dict[str, Any], port: int) -> list[str]:
     }
     pairs = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     pairs += [word for path in settings["adapters"] for word in ("--lora", path)]
+    kinds = [
+        kind for kind, wanted in (("draft-simple", settings["draft"]), ("ngram-simple", settings["ngrams"])) if wanted
+    ]
+    if kinds:
+        pairs += ["--spec-type", ",".join(kinds)]
+    if settings["draft"]:
+        pairs += ["--spec-draft-model", settings["draft"], "--spec-draft-poll", "0", "--spec-draft-poll-batch", "0"]
+    if settings["ngrams"]:
+        pairs += ["--spec-ngram-simple-size-n", str(NGRAM), "--spec-ngram-simple-size-m", str(NGRAM_GUESS)]
     return [
         settings["program"],
         *pairs,

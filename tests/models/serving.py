@@ -37,6 +37,8 @@ def serve(
     program: Path | None = None,
     adapters: Mapping[str, Path] | None = None,
     adapter: str | None = None,
+    draft: Path | None = None,
+    ngrams: bool = False,
     log_dir: Path | None = None,
 ) -> EmbeddedModel:
     """One thread, so that a busy machine slows the tests down and no more."""
@@ -50,6 +52,8 @@ def serve(
         program=program,
         adapters=adapters,
         adapter=adapter,
+        draft=draft,
+        ngrams=ngrams,
         log_dir=log_dir,
         timeout_s=120.0,
     )

@@ -353,3 +353,21 @@ def test_with_a_port_of_its_own_a_new_adapter_takes_the_same_port(path: Path, ad
         model.load_adapters({"late": adapter})
         assert model.endpoint()[0].endswith(f":{port}")
         assert model.generate(ASK, [Sampling(max_tokens=1, adapter="late")])[0].text
+
+
+@pytest.mark.parametrize("guessing", ["draft", "ngrams"])
+def test_guessing_ahead_changes_no_text(
+    path: Path, model: EmbeddedModel, program: Path | None, guessing: str, tmp_path: Path
+) -> None:
+    """The draft is the model itself, so that every guess is taken; the n-grams are those of a text to be repeated."""
+    ask = [Message(role="user", content="Repeat this: " + "the fox met the crow and said hello to the crow, " * 4)]
+    with serve(
+        path,
+        program=program,
+        draft=path if guessing == "draft" else None,
+        ngrams=guessing == "ngrams",
+        log_dir=tmp_path / "guessing",
+    ) as guesser:
+        greedy = Sampling(max_tokens=40)
+        assert guesser.generate(ask, [greedy])[0].text == model.generate(ask, [greedy])[0].text
+        assert guesser.generate(ask, [greedy])[0].completion_tokens == 40
