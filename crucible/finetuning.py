@@ -204,7 +204,9 @@ def train(
     proposal = gate.approved(id_)
     if (state := gate.state(id_)) != "approved":
         raise RefusedError(f"{id_} is {state} already; make a new proposal to train again")
-    from crucible.finetune import learning, sft
+    from importlib import import_module
+
+    from crucible.finetune import learning
 
     out = store.folder(id_)
     source = resolve(proposal.base)
@@ -218,7 +220,8 @@ def train(
         weights = to_safetensors(file, app.settings.paths.models, proposal.training.dtype)
         began_from = adapters.weights(parent).parent if parent else None
         learner = learning.load(weights, proposal.training, began_from)
-        trainer = sft.trainer(learner, store.dataset(id_).examples, proposal.training, out)
+        method = import_module(f"crucible.finetune.{proposal.method}")
+        trainer = method.trainer(learner, store.dataset(id_).examples, proposal.training, out)
         outcome = learning.run(trainer, out, tell=tell, cancelled=cancelled)
         sha256 = hash_file(outcome.adapter / WEIGHTS)
         manifest = Manifest(

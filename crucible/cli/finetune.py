@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,6 +21,8 @@ IdArgument = Annotated[str, typer.Argument(metavar="ID", help="As `finetune list
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 ModelOption = Annotated[str | None, typer.Option(help="Catalogue name. [default: the configured one]")]
 FEW_EXAMPLES = 5
+Method = Literal["sft", "dpo"]
+RATES: dict[Method, float] = {"sft": 1e-4, "dpo": 2e-5}
 
 
 @app.command()
@@ -29,11 +31,17 @@ def propose(
         list[str],
         typer.Option("--eval-set", help="Problem set to measure on; may be given again. Kept out of the data."),
     ],
+    method: Annotated[
+        Method, typer.Option(help="sft: verified answers. dpo: a right one against a wrong one.")
+    ] = "sft",
     name: Annotated[str, typer.Option(help="Name of the adapter it makes.")] = "learned",
     model: ModelOption = None,
     parent: Annotated[str | None, typer.Option(help="Adapter to go on from, name@version.")] = None,
     rank: Annotated[int, typer.Option(min=1, help="Of the LoRA matrices.")] = 16,
-    learning_rate: Annotated[float, typer.Option(min=0.0, help="Highest, after the warm-up.")] = 1e-4,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=0.0, help="Highest, after the warm-up. [default: 1e-4, for dpo 2e-5]")
+    ] = None,
+    beta: Annotated[float, typer.Option(min=0.0, help="For dpo: the pull to the model it begins with.")] = 0.1,
     epochs: Annotated[float, typer.Option(min=0.0, help="Times over the data.")] = 2.0,
     max_steps: Annotated[int, typer.Option(min=0, help="Optimiser steps; 0 goes by the epochs.")] = 0,
     per_task: Annotated[int, typer.Option(min=1, help="Different programs of one task, at most.")] = 4,
@@ -49,7 +57,8 @@ def propose(
     training = Training(
         rank=rank,
         alpha=2 * rank,
-        learning_rate=learning_rate,
+        learning_rate=RATES[method] if learning_rate is None else learning_rate,
+        beta=beta,
         epochs=epochs,
         max_steps=max_steps,
         seed=seed,
@@ -57,6 +66,7 @@ def propose(
     with _crucible(model) as crucible:
         proposal = make(
             crucible,
+            method=method,
             name=name,
             eval_sets=eval_set,
             parent=parent,
@@ -98,6 +108,8 @@ def review(
         typer.echo(f"\n--- {number} of {len(dataset.examples)}, from {', '.join(each.episodes)}")
         typer.echo(printable(each.prompt[-1].content if len(each.prompt) == 1 else each.prompt[-2].content))
         typer.echo(printable(each.chosen))
+        if each.rejected:
+            typer.echo(printable(f"... and not:\n{each.rejected}"))
     return 0
 
 

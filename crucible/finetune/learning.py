@@ -156,15 +156,17 @@ def settings(training: Training, out: Path, **more: object) -> dict[str, Any]:
     }
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], answer: str, *, end: bool = True) -> Tokens:
+def encode(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], answer: str) -> Tokens:
     """As the serving engine sees it: the prompt by the model's own template, and what it is to write after it.
 
     Each is tokenised by itself, as a prompt is when the model goes on from it."""
-    ids = prompt_ids(tokenizer, prompt)
-    written = list(tokenizer(answer, add_special_tokens=False)["input_ids"])
-    if end and tokenizer.eos_token_id is not None:
-        written.append(tokenizer.eos_token_id)
+    ids, written = prompt_ids(tokenizer, prompt), answer_ids(tokenizer, answer)
     return Tokens([*ids, *written], [0] * len(ids) + [1] * len(written))
+
+
+def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
+    """With the token that ends it."""
+    return [*tokenizer(answer, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message]) -> list[int]:
@@ -214,7 +216,7 @@ def run(
     stopped = watch.stopped
     if stopped is None:
         learner: Any = trainer.model
-        learner.save_pretrained(place)
+        learner.save_pretrained(place, selected_adapters=["default"])
         step = trainer.state.global_step
     else:
         healthy = [each for each in checkpoints(out) if number(each) < stopped.step]
@@ -222,7 +224,9 @@ def run(
             raise RefusedError(
                 f"training was stopped at step {stopped.step}: {stopped.said}. To change: {stopped.change}"
             )
-        shutil.copytree(healthy[-1], place, ignore=shutil.ignore_patterns("*.pt", "*.pth", STATE, "training_args.bin"))
+        shutil.copytree(
+            healthy[-1], place, ignore=shutil.ignore_patterns("ref", "*.pt", "*.pth", STATE, "training_args.bin")
+        )
         step = number(healthy[-1])
     return Outcome(
         adapter=place,

@@ -11,9 +11,8 @@ from pydantic import Field
 from crucible.finetune.dataset import Kind
 from crucible.types import Frozen
 
-Method = Literal["sft"]
-METHODS: tuple[Method, ...] = ("sft",)
-KINDS: dict[Method, Kind] = {"sft": "sft"}
+Method = Literal["sft", "dpo"]
+KINDS: dict[Method, Kind] = {"sft": "sft", "dpo": "dpo"}
 """What each method learns from."""
 
 
@@ -36,6 +35,8 @@ class Training(Frozen):
     max_grad_norm: float = Field(1.0, gt=0.0)
     max_length: int = Field(1024, ge=16)
     """Tokens of prompt and answer; longer examples are left out."""
+    beta: float = Field(0.1, gt=0.0)
+    """For dpo: how strongly it is held to the model that it begins with."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """What the model's own weights are held in; the adapter's are float32."""
     quantize: bool = False
