@@ -36,7 +36,11 @@ class Training(Frozen):
     max_length: int = Field(1024, ge=16)
     """Tokens of prompt and answer; longer examples are left out."""
     beta: float = Field(0.1, gt=0.0)
-    """For dpo: how strongly it is held to the model that it begins with."""
+    """How strongly it is held to the model that it begins with (dpo and the online methods)."""
+    answers: int = Field(8, ge=2, le=256)
+    """Drawn to one task at a time, for the online methods."""
+    answer_tokens: int = Field(256, ge=1)
+    """That one of them may take."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """What the model's own weights are held in; the adapter's are float32."""
     quantize: bool = False

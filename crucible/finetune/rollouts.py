@@ -1,0 +1,128 @@
+"""Answers for online learning, drawn by the engine that will serve them, under the adapter as it is at that step.
+
+Token ids go in and come out, so that what is trained on is what was drawn. All answers to one prompt are one request: the
+engine reads the prompt once and decodes them together, and, as nobody else asks, the same seed draws the same answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import httpx
+
+from crucible.errors import EngineError
+from crucible.models.embedded import EmbeddedModel
+from crucible.models.lora import convert
+
+LEARNER = "learner"
+STOP = "\n```"
+TIMEOUT_S = 600.0
+
+
+class Drawn(NamedTuple):
+    """ids: of all tokens that were drawn, the one that ended the answer included."""
+
+    ids: list[int]
+    ended: bool
+    """Whether the answer came to its end within its tokens."""
+
+
+class Rollouts:
+    """Draws from an engine of its own over the model's file. Close it, or use it as a context manager.
+
+    count: answers to a prompt that are decoded together. temperature: nothing is cut from the distribution, as the
+    probabilities of training are those of all tokens.
+    """
+
+    def __init__(
+        self,
+        base: Path,
+        scratch: Path,
+        *,
+        count: int,
+        max_tokens: int,
+        context_length: int = 2048,
+        temperature: float = 1.0,
+        seed: int = 0,
+        stop: Sequence[str] = (STOP,),
+        program: Path | None = None,
+        threads: int = 0,
+        log_dir: Path | None = None,
+    ) -> None:
+        self._base, self._scratch = base, scratch
+        self._count, self._max_tokens, self._temperature, self._seed = count, max_tokens, temperature, seed
+        self._stop = list(stop)
+        self._step: int | None = None
+        self._engine = EmbeddedModel(
+            base,
+            name=base.stem,
+            slots=count,
+            context_length=context_length,
+            program=program,
+            threads=threads,
+            log_dir=log_dir,
+        )
+        self._http = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
+
+    def take(self, learner: Any, step: int) -> None:  # noqa: ANN401 - PEFT's models have no common type
+        """From now on it draws under the learner's weights as they are; again for the same step does nothing."""
+        if step == self._step:
+            return
+        place = self._scratch / "adapter"
+        learner.save_pretrained(place, selected_adapters=["default"])
+        converted = self._scratch / f"{LEARNER}-{step}.gguf"
+        convert(place, self._base, converted)
+        self._engine.load_adapters({LEARNER: converted})
+        for old in self._scratch.glob(f"{LEARNER}-*.gguf"):
+            if old != converted:
+                old.unlink()
+        self._step = step
+
+    def draw(self, prompts: Sequence[Sequence[int]]) -> list[Drawn]:
+        """An answer to each of `prompts`, equal ones together. Raises EngineError."""
+        drawn: list[Drawn] = []
+        for number, (prompt, group) in enumerate(itertools.groupby(map(tuple, prompts))):
+            drawn += self._draw(list(prompt), len(list(group)), number)
+        return drawn
+
+    def _draw(self, prompt: list[int], count: int, number: int) -> list[Drawn]:
+        url, key = self._engine.endpoint()
+        body = {
+            "prompt": prompt,
+            "n_cmpl": count,
+            "n_predict": self._max_tokens,
+            "temperature": self._temperature,
+            "samplers": ["temperature"],
+            "seed": _mixed(self._seed, self._step or 0, number),
+            "stop": self._stop,
+            "return_tokens": True,
+            "cache_prompt": False,
+            "lora": [{"id": 0, "scale": 1.0}] if self._step is not None else [],
+        }
+        try:
+            reply = self._http.post(f"{url}/completion", json=body, headers={"Authorization": f"Bearer {key}"})
+            reply.raise_for_status()
+            said = reply.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise EngineError(f"the engine did not draw for the training: {error}") from error
+        answers = sorted(said if isinstance(said, list) else [said], key=lambda each: each["index"])
+        return [Drawn(each["tokens"], each["stop_type"] != "limit") for each in answers]
+
+    def close(self) -> None:
+        self._http.close()
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _mixed(*parts: int) -> int:
+    """A seed of its own for every request. The engine counts it up over the answers of one: they lie far apart."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:3], "big") << 7
