@@ -42,6 +42,10 @@ COMMANDS = [
     ["bench", "compare"],
     ["bench", "rewards"],
     ["train"],
+    *(
+        ["finetune", name]
+        for name in ["propose", "review", "approve", "reject", "train", "evaluate", "promote", "rollback", "list"]
+    ),
 ]
 FORGETFUL = {"CRUCIBLE_TOOLS__MEMORY": "false", "CRUCIBLE_TOOLS__DATASET_LOGGING": "false"}
 """Loading the text encoder takes longer than everything else that most of these tests do."""
