@@ -51,7 +51,7 @@ from crucible.types import Task
 
 CHARS_PER_TOKEN = 3.3
 TOKENS_PER_S = 90.0
-"""Trained a second of a 0.5 GB model file (Q4_K_M, so 0.5 billion weights) on two cores; see docs/finetuning.md."""
+"""A guess of what two cores train a second, for a model file of REFERENCE_BYTES; larger ones take as many times longer."""
 REFERENCE_BYTES = 491_400_064
 FEW = 50
 
@@ -168,7 +168,7 @@ def _estimate(dataset: Dataset, training: Training, file: ModelFile) -> Estimate
         steps=steps,
         minutes=round(tokens / rate / 60, 1),
         memory_gib=round((weights + logits + 2e9) / 2**30, 1),
-        basis=f"{rate:.0f} tokens a second, measured with a model of 0.5 billion weights on two cores",
+        basis=f"a guess: {rate:.0f} tokens a second by the size of the model's file, on two cores",
     )
 
 
