@@ -237,12 +237,13 @@ def test_the_adapter_is_chosen_by_the_request(model: Model, batches: list[list[s
     model = having(model, "adapters", NEXT.model_copy(update={"adapter": "red"}))
     alone = {name: next_logprobs(model, [name])[0] for name in ("red", "blue", "")}
     values = sorted(alone.values())
-    assert min(values[1] - values[0], values[2] - values[1]) > 0.1
+    apart = min(values[1] - values[0], values[2] - values[1])
+    assert apart > 0.1
     for names in batches:
         # Other prompts in all slots in between: llama.cpp keeps what was read before by its tokens.
         model.generate(ASK, [Sampling(max_tokens=2, adapter="blue")] * 4)
         for name, value in zip(names, next_logprobs(model, names), strict=True):
-            assert abs(value - alone[name or ""]) < 0.05
+            assert abs(value - alone[name or ""]) < apart / 2  # a batch's sums depend on who is in it
 
 
 def test_an_adapter_that_is_not_loaded_is_named(model: Model) -> None:
