@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 
@@ -22,6 +24,8 @@ from crucible.finetune.dataset import Dataset, DataSettings, build
 from crucible.finetune.evaluate import Budget, EvaluationSettings, Evaluator, Score, Trial, compare, decide
 from crucible.finetune.gate import Gate
 from crucible.finetune.health import Step
+from crucible.finetune.judged import JudgedReward
+from crucible.finetune.online import Online
 from crucible.finetune.records import (
     KINDS,
     Estimate,
@@ -34,6 +38,7 @@ from crucible.finetune.records import (
     Training,
     digest,
 )
+from crucible.finetune.rollouts import Rollouts
 from crucible.finetune.store import FinetuneStore
 from crucible.journal import Journal, held
 from crucible.models.adapters import AdapterCard, AdapterStore
@@ -46,6 +51,7 @@ from crucible.nodes.recipe import Recipe
 from crucible.problems.bench.plan import machine, set_record, versions
 from crucible.problems.problem import Problem
 from crucible.problems.sets import load
+from crucible.rewards import Rewards
 from crucible.security.validator import load_validator
 from crucible.types import Task
 
@@ -74,6 +80,7 @@ def propose(
     eval_sets: Sequence[str],
     method: Method = "sft",
     parent: str | None = None,
+    hidden_sets: Sequence[str] = (),
     data: DataSettings | None = None,
     training: Training | None = None,
     note: Callable[[str], None] = lambda _: None,
@@ -81,7 +88,8 @@ def propose(
     """What could be learned from the episodes in memory, written down for a person to decide on. Nothing is trained.
 
     eval_sets: the problems it will be measured on; whatever is too like them is left out of the data. parent: the adapter
-    to go on from. Raises InputError where there is nothing to learn from, or nothing to measure on.
+    to go on from. hidden_sets: for online methods, the sets that the tasks came from: their hidden tests watch over the
+    training. Raises InputError where there is nothing to learn from, or nothing to measure on.
     """
     from crucible.memory import MemoryStore
 
@@ -91,7 +99,7 @@ def propose(
         )
     settings, training = app.settings, training or Training()
     file, recipe = _base(app)
-    problems, sets = _evaluation(eval_sets)
+    problems, sets = _sets(eval_sets)
     adapters = AdapterStore(settings.paths.adapters)
     card = adapters.get(parent) if parent else None
     if card is not None and card.base_sha256 != file.sha256:
@@ -121,6 +129,7 @@ def propose(
         episodes=len(dataset.episodes),
         training=training,
         evaluation=sets,
+        hidden=_sets(hidden_sets)[1],
         estimate=_estimate(dataset, training, file),
         risks=_risks(dataset, training, problems),
         created=datetime.now(UTC),
@@ -138,8 +147,8 @@ def _base(app: Crucible) -> tuple[ModelFile, Recipe]:
     return locate(source, app.settings.paths.models), recipe
 
 
-def _evaluation(eval_sets: Sequence[str]) -> tuple[list[Problem], tuple[EvaluationSet, ...]]:
-    loaded = [load(spec) for spec in eval_sets]
+def _sets(specs: Sequence[str]) -> tuple[list[Problem], tuple[EvaluationSet, ...]]:
+    loaded = [load(spec) for spec in specs]
     sets = tuple(
         EvaluationSet(
             path=str(Path(each.path).absolute()) if Path(each.path).exists() else each.path,
@@ -152,14 +161,17 @@ def _evaluation(eval_sets: Sequence[str]) -> tuple[list[Problem], tuple[Evaluati
 
 
 def _estimate(dataset: Dataset, training: Training, file: ModelFile) -> Estimate:
+    answers = training.answers if dataset.kind == "online" else 1
     chars = sum(
-        len(example.chosen) + sum(len(message.content) for message in example.prompt) for example in dataset.examples
+        len(each.chosen) + len(each.rejected) + sum(len(message.content) for message in each.prompt)
+        for each in dataset.examples
     )
+    read = chars / CHARS_PER_TOKEN + (training.answer_tokens * len(dataset.examples) if answers > 1 else 0)
     size = file.path.stat().st_size
-    by_epochs = len(dataset.examples) * training.epochs / (training.batch * training.accumulation)
+    by_epochs = len(dataset.examples) * answers * training.epochs / (training.batch * training.accumulation)
     steps = training.max_steps or max(1, round(by_epochs))
     epochs = training.epochs * steps / by_epochs if training.max_steps else training.epochs
-    tokens = int(chars / CHARS_PER_TOKEN * epochs)
+    tokens = int(read * answers * epochs)
     rate = TOKENS_PER_S * REFERENCE_BYTES / size
     weights = size * 2.0 * (2 if training.dtype == "float32" else 1)  # as Q4_K_M has about 8 bits a weight here
     logits = training.batch * min(training.max_length, 512) * 152_000 * 4 * 3
@@ -204,10 +216,11 @@ def train(
     proposal = gate.approved(id_)
     if (state := gate.state(id_)) != "approved":
         raise RefusedError(f"{id_} is {state} already; make a new proposal to train again")
-    from importlib import import_module
-
     from crucible.finetune import learning
 
+    online = KINDS[proposal.method] == "online"
+    if online and app.settings.cycles.approval != "auto":
+        raise RefusedError(f"{proposal.method} runs every answer in the sandbox: say so with --approve auto")
     out = store.folder(id_)
     source = resolve(proposal.base)
     file = locate(source, app.settings.paths.models)
@@ -215,13 +228,19 @@ def train(
         raise InputError(f"{file.path} is not the model that {id_} was proposed for (SHA-256 {file.sha256})")
     adapters = AdapterStore(app.settings.paths.adapters)
     parent = adapters.get(proposal.parent) if proposal.parent else None
-    with held(out):
+    with held(out), ExitStack() as open_:
         note(f"reading the weights of {source.name}")
         weights = to_safetensors(file, app.settings.paths.models, proposal.training.dtype)
         began_from = adapters.weights(parent).parent if parent else None
         learner = learning.load(weights, proposal.training, began_from)
         method = import_module(f"crucible.finetune.{proposal.method}")
-        trainer = method.trainer(learner, store.dataset(id_).examples, proposal.training, out)
+        examples = store.dataset(id_).examples
+        if online:
+            rollouts = open_.enter_context(_rollouts(app, proposal.training, file, out))
+            reward = _reward(app, proposal)
+            trainer = method.trainer(Online(learner, examples, proposal.training, out, rollouts, reward))
+        else:
+            trainer = method.trainer(learner, examples, proposal.training, out)
         outcome = learning.run(trainer, out, tell=tell, cancelled=cancelled)
         sha256 = hash_file(outcome.adapter / WEIGHTS)
         manifest = Manifest(
@@ -252,6 +271,37 @@ def train(
         )
         gate.trained(id_, trained)
     return trained
+
+
+def _rollouts(app: Crucible, training: Training, file: ModelFile, out: Path) -> Rollouts:
+    from crucible.models.native import program
+
+    scratch = out / "rollouts"
+    scratch.mkdir(exist_ok=True)
+    settings, paths = app.settings.model, app.settings.paths
+    return Rollouts(
+        file.path,
+        scratch,
+        count=training.answers,
+        max_tokens=training.answer_tokens,
+        context_length=training.max_length,
+        seed=training.seed,
+        program=None if settings.build == "prebuilt" else program(paths.models),
+        threads=settings.threads,
+        log_dir=paths.logs,
+    )
+
+
+def _reward(app: Crucible, proposal: Proposal) -> JudgedReward:
+    _, recipe = _base(app)
+    watched = [problem for said in proposal.hidden for problem in _unchanged(said, proposal)]
+    return JudgedReward(
+        app.judge,
+        load_validator("python", app.settings.tools.policy),
+        Rewards(app.settings.rewards),
+        recipe,
+        hidden={problem.task.text: problem.scored for problem in watched if problem.hidden},
+    )
 
 
 def _stored(adapters: AdapterStore, id_: str, sha256: str) -> AdapterCard | None:
@@ -329,13 +379,15 @@ def _scores(settings: EvaluationSettings, against: str, adapter: str) -> str:
 
 
 def _trials(proposal: Proposal) -> list[Trial]:
-    found = []
-    for said in proposal.evaluation:
-        loaded = load(said.path)
-        if set_record(loaded).sha256 != said.sha256:
-            raise InputError(f"{said.path} was changed since {proposal.id} was proposed; put it back, or propose again")
-        found += [Trial(id=each.id, task=each.task, scored=each.scored) for each in loaded.problems]
-    return found + safety_trials()
+    problems = [problem for said in proposal.evaluation for problem in _unchanged(said, proposal)]
+    return [Trial(id=each.id, task=each.task, scored=each.scored) for each in problems] + safety_trials()
+
+
+def _unchanged(said: EvaluationSet, proposal: Proposal) -> Sequence[Problem]:
+    loaded = load(said.path)
+    if set_record(loaded).sha256 != said.sha256:
+        raise InputError(f"{said.path} was changed since {proposal.id} was proposed; put it back, or propose again")
+    return loaded.problems
 
 
 def safety_trials() -> list[Trial]:

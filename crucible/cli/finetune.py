@@ -21,8 +21,9 @@ IdArgument = Annotated[str, typer.Argument(metavar="ID", help="As `finetune list
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 ModelOption = Annotated[str | None, typer.Option(help="Catalogue name. [default: the configured one]")]
 FEW_EXAMPLES = 5
-Method = Literal["sft", "dpo"]
-RATES: dict[Method, float] = {"sft": 1e-4, "dpo": 2e-5}
+Method = Literal["sft", "dpo", "rloo", "grpo", "ppo"]
+RATES: dict[Method, float] = {"sft": 1e-4, "dpo": 2e-5, "rloo": 5e-5, "grpo": 5e-5, "ppo": 5e-5}
+BETAS: dict[Method, float] = {"sft": 0.1, "dpo": 0.1, "rloo": 0.02, "grpo": 0.02, "ppo": 0.02}
 
 
 @app.command()
@@ -32,16 +33,32 @@ def propose(
         typer.Option("--eval-set", help="Problem set to measure on; may be given again. Kept out of the data."),
     ],
     method: Annotated[
-        Method, typer.Option(help="sft: verified answers. dpo: a right one against a wrong one.")
+        Method,
+        typer.Option(
+            help="sft: verified answers. dpo: a right one against a wrong one. rloo, grpo, ppo: answers that the model gives "
+            "in training, judged in the sandbox."
+        ),
     ] = "sft",
+    hidden_set: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--hidden-set", help="For rloo, grpo, ppo: a set whose hidden tests show whether the rest is gamed."
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="Name of the adapter it makes.")] = "learned",
     model: ModelOption = None,
     parent: Annotated[str | None, typer.Option(help="Adapter to go on from, name@version.")] = None,
     rank: Annotated[int, typer.Option(min=1, help="Of the LoRA matrices.")] = 16,
     learning_rate: Annotated[
-        float | None, typer.Option(min=0.0, help="Highest, after the warm-up. [default: 1e-4, for dpo 2e-5]")
+        float | None,
+        typer.Option(min=1e-9, help="Highest, after the warm-up. [default: sft 1e-4, dpo 2e-5, the others 5e-5]"),
     ] = None,
-    beta: Annotated[float, typer.Option(min=0.0, help="For dpo: the pull to the model it begins with.")] = 0.1,
+    beta: Annotated[
+        float | None,
+        typer.Option(min=1e-6, help="The pull to the model it begins with. [default: dpo 0.1, the others 0.02]"),
+    ] = None,
+    answers: Annotated[int, typer.Option(min=2, help="For rloo, grpo, ppo: drawn to a task at a time.")] = 8,
+    answer_tokens: Annotated[int, typer.Option(min=1, help="For rloo, grpo, ppo: that one may take.")] = 256,
     epochs: Annotated[float, typer.Option(min=0.0, help="Times over the data.")] = 2.0,
     max_steps: Annotated[int, typer.Option(min=0, help="Optimiser steps; 0 goes by the epochs.")] = 0,
     per_task: Annotated[int, typer.Option(min=1, help="Different programs of one task, at most.")] = 4,
@@ -58,7 +75,9 @@ def propose(
         rank=rank,
         alpha=2 * rank,
         learning_rate=RATES[method] if learning_rate is None else learning_rate,
-        beta=beta,
+        beta=BETAS[method] if beta is None else beta,
+        answers=answers,
+        answer_tokens=answer_tokens,
         epochs=epochs,
         max_steps=max_steps,
         seed=seed,
@@ -70,6 +89,7 @@ def propose(
             name=name,
             eval_sets=eval_set,
             parent=parent,
+            hidden_sets=hidden_set or (),
             data=DataSettings(per_task=per_task),
             training=training,
             note=say,
@@ -140,7 +160,13 @@ def reject(id_: IdArgument, reason: Annotated[str, typer.Option(help="Goes into 
 
 
 @app.command()
-def train(id_: IdArgument, as_json: JsonOption = False) -> int:
+def train(
+    id_: IdArgument,
+    approve: Annotated[
+        str | None, typer.Option(help="auto: programs may run in the sandbox unasked (rloo, grpo and ppo need it).")
+    ] = None,
+    as_json: JsonOption = False,
+) -> int:
     """Train what was approved. Ctrl-C writes a checkpoint; the same command goes on from the last one."""
     import signal
     import threading
@@ -153,6 +179,7 @@ def train(id_: IdArgument, as_json: JsonOption = False) -> int:
     def tell(step: Step) -> None:
         figures = step.figures
         said = [f"loss {figures['loss']:.3f}", f"gradient {figures.get('grad_norm', 0.0):.2f}"]
+        said += [f"{name} {figures[name]:.3f}" for name in ("reward", "hidden", "kl", "entropy") if name in figures]
         if "num_tokens" in figures and step.seconds > 0:
             said.append(f"{figures['num_tokens'] / step.seconds:.0f} tokens/s")
         bar.show("steps", step.step, step.steps, step.seconds, ", ".join(said))
@@ -161,7 +188,7 @@ def train(id_: IdArgument, as_json: JsonOption = False) -> int:
 
     before = signal.signal(signal.SIGINT, lambda *_: stop.set())
     try:
-        with _crucible(None) as crucible, CountedBar("steps", quiet=as_json) as bar:
+        with _crucible(None, approve=approve) as crucible, CountedBar("steps", quiet=as_json) as bar:
             trained = run(crucible, id_, tell=tell, note=say, cancelled=stop.is_set)
     finally:
         signal.signal(signal.SIGINT, before)
@@ -288,11 +315,14 @@ def _describe(proposal: Proposal) -> None:
     levels = ", ".join(f"{count} of difficulty {level}" for level, count in proposal.levels.items())
     left_out = "; ".join(f"{count} {why}" for why, count in proposal.left_out.items()) or "nothing"
     sets = ", ".join(f"{each.path} ({each.problems})" for each in proposal.evaluation)
+    online = proposal.method not in ("sft", "dpo")
+    drawn = f", {training.answers} answers of {training.answer_tokens} tokens to a task" if online else ""
     rows = {
         "method": f"{proposal.method}, LoRA of rank {training.rank} on {proposal.parent or proposal.base}",
         "data": f"{proposal.examples} examples of {proposal.episodes} episodes: {levels}",
         "left out": left_out,
-        "training": f"{training.epochs:g} epochs, learning rate {training.learning_rate:g}, seed {training.seed}",
+        "training": f"{training.epochs:g} epochs, learning rate {training.learning_rate:g}, seed {training.seed}"
+        + drawn,
         "cost": f"{estimate.steps} steps, {estimate.tokens} tokens, about {estimate.minutes:g} min and "
         f"{estimate.memory_gib:g} GiB ({estimate.basis})",
         "measured on": sets,

@@ -16,7 +16,7 @@ from crucible.journal import Journal
 from crucible.models.base import Model
 from crucible.nodes.extract import extract
 from crucible.nodes.generate import direct_prompt
-from crucible.nodes.recipe import INSIDE_FENCE, Recipe
+from crucible.nodes.recipe import Recipe
 from crucible.security.base import Judge
 from crucible.stats import mcnemar, pass_at_k, sign_test
 from crucible.types import Completion, Feedback, Frozen, Sampling, Task
@@ -136,7 +136,7 @@ class Evaluator:
         return ("\n```",) if self._recipe.opens_fence else ()
 
     def _program(self, drawn: Completion, task: Task) -> str:
-        inside = self._recipe.prefill is not None and self._recipe.prefill.endswith(INSIDE_FENCE)
+        inside = self._recipe.opens_fence
         return extract(drawn.text, prompt=task.prompt, entry_point=task.entry_point, inside_fence=inside).code
 
     def _right(self, code: str, scored: Task | None) -> bool:

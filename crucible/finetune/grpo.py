@@ -3,16 +3,9 @@ of those to the same task; every token's step is clipped, and pulled to the mode
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
 from crucible.errors import MissingPartError
-from crucible.finetune.dataset import Example
-from crucible.finetune.learning import NEEDS, Learner
-from crucible.finetune.online import FromEngine, Reward, online_settings, rewarded, rows
-from crucible.finetune.records import Training
-from crucible.finetune.rollouts import Rollouts
+from crucible.finetune.learning import NEEDS
+from crucible.finetune.online import FromEngine, Online, build
 
 try:
     from trl.trainer.grpo_config import GRPOConfig
@@ -21,25 +14,16 @@ except ImportError as error:
     raise MissingPartError(NEEDS) from error
 
 
-class _Trainer(FromEngine, GRPOTrainer):
+class GroupTrainer(FromEngine, GRPOTrainer):
+    """TRL's, with answers from the engine."""
+
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], *_: object, **__: object
     ) -> tuple[list[list[int]], None]:
         return self._from_engine(prompt_ids), None
 
 
-def trainer(
-    learner: Learner, examples: Sequence[Example], training: Training, out: Path, rollouts: Rollouts, reward: Reward
-) -> GRPOTrainer:
-    """Raises InputError where no prompt leaves room for an answer."""
-    data, asked, known = rows(learner.tokenizer, examples, training)
-    more: dict[str, Any] = {"reward_funcs": [rewarded(reward, known)]}
-    made = _Trainer(
-        model=learner.model,
-        args=GRPOConfig(**online_settings(training, out)),
-        train_dataset=data,
-        processing_class=learner.tokenizer,
-        **more,
-    )
-    made.rollouts, made.prompts = rollouts, asked
+def trainer(online: Online) -> GRPOTrainer:
+    """Raises InputError where no round can be made of the examples."""
+    made: GroupTrainer = build(GroupTrainer, GRPOConfig, online, entropy_coef=online.training.entropy_coef)
     return made

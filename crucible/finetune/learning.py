@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from crucible.errors import CancelledError, InputError, MissingPartError, RefusedError
 from crucible.finetune.health import Monitor, Sign, Step
 from crucible.finetune.records import Training
+from crucible.journal import Journal
 from crucible.types import Frozen, Message
 
 if TYPE_CHECKING:
@@ -200,13 +201,15 @@ def run(
 
     from crucible.finetune.watch import Watch
 
-    watch = Watch(out / LOG, monitor or Monitor(), tell, cancelled)
-    trainer.remove_callback(PrinterCallback)  # `tell` is who speaks
-    trainer.add_callback(watch)
     last = checkpoints(out)
     began = time.monotonic()
-    trainer.train(resume_from_checkpoint=str(last[-1]) if last else None)
-    trainer.remove_callback(watch)
+    with Journal(out / LOG, Step) as log:
+        informed = _informed(monitor or Monitor(), log.records, last)
+        watch = Watch(log, informed, tell, cancelled, getattr(trainer, "round_steps", 1))
+        trainer.remove_callback(PrinterCallback)  # `tell` is who speaks
+        trainer.add_callback(watch)
+        trainer.train(resume_from_checkpoint=str(last[-1]) if last else None)
+        trainer.remove_callback(watch)
     if watch.was_cancelled:
         raise CancelledError(
             f"training was interrupted after step {trainer.state.global_step}; the same command goes on"
@@ -237,6 +240,14 @@ def run(
         signs=tuple(watch.monitor.signs),
         stopped=stopped,
     )
+
+
+def _informed(monitor: Monitor, steps: Sequence[Step], checkpoints: Sequence[Path]) -> Monitor:
+    """It has seen what led to the last checkpoint: what the first steps looked like is what later ones are held against."""
+    if checkpoints:
+        for step in {step.step: step for step in steps if step.step <= number(checkpoints[-1])}.values():
+            monitor.see(step.step, step.figures)
+    return monitor
 
 
 def checkpoints(out: Path) -> list[Path]:

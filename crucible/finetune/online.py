@@ -2,40 +2,64 @@
 
 Answers come from the serving engine (`rollouts`), not from the trainer's own generate. The engine's weights are rounded
 and the trainer's are not, so the probabilities that importance ratios rest on are computed by the trainer, from the tokens
-that were drawn. What an answer is worth is the reward of the problem harness.
+that were drawn. What an answer is worth is the reward of the problem harness (`judged`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from crucible.errors import InputError
 from crucible.finetune.dataset import Example
 from crucible.finetune.health import repetition
-from crucible.finetune.learning import prompt_ids, settings
+from crucible.finetune.learning import Learner, prompt_ids, settings
 from crucible.finetune.records import Training
 from crucible.finetune.rollouts import Drawn, Rollouts
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import PreTrainedTokenizerBase
 
-Reward = Callable[[Example, str], float]
-"""What an answer to the example's prompt is worth, from 0 to 1; the text is what the model wrote after the prompt."""
+TOTAL = "total"
+Reward = Callable[[Sequence[Example], Sequence[str]], Sequence[Mapping[str, float]]]
+"""What the answers to the examples' prompts are worth, one mapping each: `total`, from 0 to 1, is what is learned from, other
+figures are told beside it. An answer's text is what the model wrote after the prompt."""
+ROUND_STEPS = 2
+"""Optimiser steps that learn from one round of answers. The second is off the policy that drew them: so the old
+probabilities are kept, and clipped ratios hold the steps back."""
+
+
+class Online(NamedTuple):
+    """What an online training is made of."""
+
+    learner: Learner
+    examples: Sequence[Example]
+    training: Training
+    out: Path
+    rollouts: Rollouts
+    reward: Reward
 
 
 class FromEngine:
     """In front of one of TRL's online trainers: prompts are token ids already, answers are the engine's."""
 
+    round_steps: ClassVar[int] = ROUND_STEPS
     rollouts: Rollouts
     prompts: dict[str, list[int]]
     """Token ids by the key that stands for the prompt in TRL's data."""
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return [self.prompts[key] for key in prompts], None, {}
+
+    def _get_train_sampler(self, dataset: object = None) -> Any:  # noqa: ANN401 - TRL's
+        """TRL's order of an epoch follows from the epochs before, which a training that goes on has not seen; ours from the
+        epoch's number."""
+        theirs: Any = super()
+        sampler = theirs._get_train_sampler(dataset)
+        sampler.set_epoch = lambda epoch: sampler.generator.manual_seed(sampler.seed + epoch)
+        return sampler
 
     def _from_engine(self, asked: Sequence[Sequence[int]]) -> list[list[int]]:
         me: Any = self
@@ -46,41 +70,69 @@ class FromEngine:
         return [each.ids for each in drawn]
 
 
-def rows(
-    tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], training: Training
-) -> tuple[Dataset, dict[str, list[int]], dict[str, Example]]:
-    """TRL's data, in which a prompt is its example's key; token ids and examples by it.
+def build(kind: Any, config: Any, online: Online, *, optimizer: Any = None, **more: object) -> Any:  # noqa: ANN401
+    """A trainer of `kind`, a FromEngine, with `config` and, in `more`, what only this method sets.
 
-    Raises InputError where no prompt leaves room for an answer."""
+    Raises InputError where there are too few prompts that leave room for an answer to make a round."""
+    data, asked, known = _rows(online)
+    made = kind(
+        model=online.learner.model,
+        args=config(**_settings(online.training, online.out), **more),
+        train_dataset=data,
+        processing_class=online.learner.tokenizer,
+        reward_funcs=[_rewarded(online.reward, known)],
+        optimizers=(optimizer, None),
+    )
+    made.rollouts, made.prompts = online.rollouts, asked
+    return made
+
+
+def _rows(online: Online) -> tuple[Dataset, dict[str, list[int]], dict[str, Example]]:
+    """TRL's data, in which a prompt is its example's key; token ids and examples by it."""
     from datasets import Dataset
 
-    asked = {each.id: prompt_ids(tokenizer, each.prompt) for each in examples}
+    training = online.training
+    drawn = training.batch * training.accumulation * ROUND_STEPS
+    if drawn % training.answers:
+        raise InputError(
+            f"a round is {drawn} answers (batch times accumulation times {ROUND_STEPS}), which is no multiple of "
+            f"{training.answers} answers to a task; change one of them"
+        )
+    asked = {each.id: prompt_ids(online.learner.tokenizer, each.prompt) for each in online.examples}
     short = [key for key, ids in asked.items() if len(ids) + training.answer_tokens <= training.max_length]
-    if not short:
-        raise InputError(f"no prompt leaves room for {training.answer_tokens} tokens in {training.max_length}")
-    return Dataset.from_list([{"prompt": key} for key in short]), asked, {each.id: each for each in examples}
+    if len(short) < drawn // training.answers:
+        raise InputError(
+            f"{len(short)} of {len(asked)} tasks leave room for {training.answer_tokens} tokens in {training.max_length}; a "
+            f"round needs {drawn // training.answers}"
+        )
+    return Dataset.from_list([{"prompt": key} for key in short]), asked, {each.id: each for each in online.examples}
 
 
-def rewarded(reward: Reward, examples: dict[str, Example]) -> Callable[..., list[float]]:
+def _rewarded(reward: Reward, examples: dict[str, Example]) -> Callable[..., list[float]]:
     """`reward` as TRL calls it."""
 
-    def worth(prompts: Sequence[str], completions: Sequence[str], **_: object) -> list[float]:
-        return [reward(examples[key], text) for key, text in zip(prompts, completions, strict=True)]
+    def worth(
+        prompts: Sequence[str], completions: Sequence[str], log_metric: Callable[[str, float], None], **_: object
+    ) -> list[float]:
+        found = reward([examples[key] for key in prompts], completions)
+        for name in sorted({name for each in found for name in each} - {TOTAL}):
+            log_metric(name, fmean(each[name] for each in found if name in each))
+        return [each[TOTAL] for each in found]
 
     return worth
 
 
-def online_settings(training: Training, out: Path, **more: object) -> dict[str, Any]:
-    """For RLOOConfig and GRPOConfig. A round of answers is learned from in two optimiser steps, the second of which is off
-    its policy: so the old probabilities are kept, and clipped ratios hold the steps back."""
-    return settings(
+def _settings(training: Training, out: Path) -> dict[str, Any]:
+    """For RLOOConfig and GRPOConfig."""
+    chosen = settings(
         training,
         out,
         num_generations=training.answers,
         max_completion_length=training.answer_tokens,
-        steps_per_generation=2 * training.accumulation,
+        steps_per_generation=ROUND_STEPS * training.accumulation,
         temperature=1.0,
         beta=training.beta,
         log_completions=False,
-        **more,
     )
+    # Between rounds alone: what was drawn is not in a checkpoint.
+    return chosen | {"save_steps": -(-training.save_steps // ROUND_STEPS) * ROUND_STEPS}

@@ -11,8 +11,8 @@ from pydantic import Field
 from crucible.finetune.dataset import Kind
 from crucible.types import Frozen
 
-Method = Literal["sft", "dpo"]
-KINDS: dict[Method, Kind] = {"sft": "sft", "dpo": "dpo"}
+Method = Literal["sft", "dpo", "rloo", "grpo", "ppo"]
+KINDS: dict[Method, Kind] = {"sft": "sft", "dpo": "dpo", "rloo": "online", "grpo": "online", "ppo": "online"}
 """What each method learns from."""
 
 
@@ -41,6 +41,16 @@ class Training(Frozen):
     """Drawn to one task at a time, for the online methods."""
     answer_tokens: int = Field(256, ge=1)
     """That one of them may take."""
+    entropy_coef: float = Field(0.0, ge=0.0)
+    """What a nat of entropy a token is worth, against answers that become all alike (the online methods)."""
+    gamma: float = Field(1.0, gt=0.0, le=1.0)
+    """What a reward one token later is worth (ppo)."""
+    lam: float = Field(0.95, ge=0.0, le=1.0)
+    """How far ppo's advantages look ahead of the critic: 0 one token, 1 to the end."""
+    vf_coef: float = Field(0.5, ge=0.0)
+    """Weight of the critic's loss (ppo)."""
+    critic_rate: float = Field(1e-3, gt=0.0, lt=1.0)
+    """Learning rate of the critic (ppo), which begins with nothing."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """What the model's own weights are held in; the adapter's are float32."""
     quantize: bool = False
@@ -88,6 +98,8 @@ class Proposal(Frozen):
     episodes: int
     training: Training
     evaluation: tuple[EvaluationSet, ...]
+    hidden: tuple[EvaluationSet, ...] = ()
+    """Sets whose hidden tests watch over an online training; they pay for nothing."""
     estimate: Estimate
     risks: tuple[str, ...]
     created: datetime

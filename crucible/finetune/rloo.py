@@ -1,18 +1,14 @@
 """REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024, arXiv 2402.14740): an answer is worth its reward less the
-mean of the others to the same task, and the pull to the model it began with is part of the reward."""
+mean of the others to the same task, and the pull to the model it began with is part of the reward. A bonus for entropy
+keeps answers from becoming all alike."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crucible.errors import MissingPartError
-from crucible.finetune.dataset import Example
-from crucible.finetune.learning import NEEDS, Learner
-from crucible.finetune.online import FromEngine, Reward, online_settings, rewarded, rows
-from crucible.finetune.records import Training
-from crucible.finetune.rollouts import Rollouts
+from crucible.finetune.learning import NEEDS
+from crucible.finetune.online import FromEngine, Online, build
 
 try:
     from trl.trainer.rloo_config import RLOOConfig
@@ -20,24 +16,33 @@ try:
 except ImportError as error:
     raise MissingPartError(NEEDS) from error
 
+if TYPE_CHECKING:
+    import torch
+
 
 class _Trainer(FromEngine, RLOOTrainer):
+    entropy_coef = 0.0
+    _entropies: torch.Tensor
+    """(B, T), of the tokens of the last forward pass."""
+
     def _generate_single_turn(self, prompt_ids: list[list[int]], *_: object, **__: object) -> list[list[int]]:
         return self._from_engine(prompt_ids)
 
+    def _get_per_token_logps_and_entropies(self, *args: Any, **more: Any) -> Any:  # noqa: ANN401 - TRL's
+        found = super()._get_per_token_logps_and_entropies(*args, **more)
+        if found[1] is not None:
+            self._entropies = found[1]
+        return found
 
-def trainer(
-    learner: Learner, examples: Sequence[Example], training: Training, out: Path, rollouts: Rollouts, reward: Reward
-) -> RLOOTrainer:
-    """Raises InputError where no prompt leaves room for an answer."""
-    data, asked, known = rows(learner.tokenizer, examples, training)
-    more: dict[str, Any] = {"reward_funcs": [rewarded(reward, known)]}
-    made = _Trainer(
-        model=learner.model,
-        args=RLOOConfig(**online_settings(training, out)),
-        train_dataset=data,
-        processing_class=learner.tokenizer,
-        **more,
-    )
-    made.rollouts, made.prompts = rollouts, asked
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:  # noqa: ANN401
+        theirs: Any = super()
+        loss: torch.Tensor = theirs._compute_loss(model, inputs)
+        mask: torch.Tensor = inputs["completion_mask"]
+        return loss - self.entropy_coef * (self._entropies * mask).sum() / mask.sum().clamp(min=1)
+
+
+def trainer(online: Online) -> RLOOTrainer:
+    """Raises InputError where no round can be made of the examples."""
+    made: _Trainer = build(_Trainer, RLOOConfig, online)
+    made.entropy_coef = online.training.entropy_coef
     return made

@@ -5,25 +5,33 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from crucible.finetune.health import Monitor, Sign, Step
+from crucible.journal import Journal
 
 
 class Watch(TrainerCallback):
-    """After the training: `stopped`, the sign it was stopped for; `was_cancelled`; `loss`, the last."""
+    """After the training: `stopped`, the sign it was stopped for; `was_cancelled`; `loss`, the last.
+
+    round_steps: it is interrupted after as many steps, or a multiple of them, where it can go on exactly as it would have."""
 
     def __init__(
-        self, log: Path, monitor: Monitor, tell: Callable[[Step], None], cancelled: Callable[[], bool]
+        self,
+        log: Journal[Step],
+        monitor: Monitor,
+        tell: Callable[[Step], None],
+        cancelled: Callable[[], bool],
+        round_steps: int,
     ) -> None:
         self.monitor = monitor
         self.stopped: Sign | None = None
         self.was_cancelled = False
         self.loss = math.nan
         self._log, self._tell, self._cancelled = log, tell, cancelled
+        self._round_steps = round_steps
         self._began = time.monotonic()
 
     def on_log(
@@ -46,8 +54,7 @@ class Watch(TrainerCallback):
             figures=figures,
             signs=signs,
         )
-        with self._log.open("a", encoding="utf-8") as log:
-            log.write(step.model_dump_json() + "\n")
+        self._log.add(step)
         self._tell(step)
         grave = [sign for sign in signs if sign.level == "stop"]
         if grave and self.stopped is None:
@@ -56,6 +63,6 @@ class Watch(TrainerCallback):
             control.should_save = False
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        if self._cancelled():
+        if state.global_step % self._round_steps == 0 and self._cancelled():
             self.was_cancelled = True
             control.should_save = control.should_training_stop = True

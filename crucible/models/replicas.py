@@ -156,6 +156,7 @@ class Replicas:
             name=f"sglang-{number}",
             api_key=self.api_key,
             devices=self._devices[number],
+            unwanted=self._closing,
         )
 
     def _mend(self) -> None:
@@ -165,6 +166,8 @@ class Replicas:
             for number, server in enumerate(self._servers):
                 if number in lost or server.wait(0) is None:
                     continue
+                if self._closing.is_set():
+                    return
                 self._tell(
                     f"SGLang server {number} of {len(self._servers)} died ({server.last_words()}); the others go on"
                 )
@@ -172,10 +175,11 @@ class Replicas:
                 try:
                     anew = self._start(number, server.port)
                 except CrucibleError as error:
-                    lost.add(number)
-                    self._tell(f"SGLang server {number} stays out: {error}")
+                    if not self._closing.is_set():
+                        lost.add(number)
+                        self._tell(f"SGLang server {number} stays out: {error}")
                     continue
                 with self._lock:
                     self._servers[number] = anew
-                if self._closing.is_set():
-                    anew.close()
+                    if self._closing.is_set():
+                        anew.close()

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -84,12 +85,14 @@ class ServerProcess(Child):
         seconds: float,
         progress: Callable[[str], None] | None = None,
         env: Mapping[str, str] | None = None,
+        unwanted: threading.Event | None = None,
     ) -> None:
-        """Starts it and returns when `health` answers. Raises ModelUnavailableError with its last words."""
+        """Starts it and returns when `health` answers. Raises ModelUnavailableError with its last words, or as soon as it
+        is unwanted."""
         try:
             leashed = [sys.executable, "-P", str(LEASH), *command]
             self._run(leashed, speaks=False, cwd=self.scratch, env=os.environ | (env or {}))
-            self._wait_until_ready(health, seconds, progress)
+            self._wait_until_ready(health, seconds, progress, unwanted or threading.Event())
         except BaseException:
             self.close()
             raise
@@ -105,7 +108,9 @@ class ServerProcess(Child):
         assert process.stdin is not None
         process.stdin.close()  # the leash ends all of it
 
-    def _wait_until_ready(self, health: str, seconds: float, progress: Callable[[str], None] | None) -> None:
+    def _wait_until_ready(
+        self, health: str, seconds: float, progress: Callable[[str], None] | None, unwanted: threading.Event
+    ) -> None:
         import httpx
 
         began, told = time.monotonic(), 0.0
@@ -119,12 +124,14 @@ class ServerProcess(Child):
                 if progress is not None and passed - told >= 2.0:
                     told = passed
                     progress(f"{self._what} is starting, {passed:.0f} s (as a rule 30 to 60)")
-                time.sleep(LOOK_S)
+                if unwanted.wait(LOOK_S):
+                    raise ModelUnavailableError(f"{self._what} is not wanted any more")
         raise ModelUnavailableError(f"{self._what} was not ready after {seconds:.0f} s: {self.last_words()}")
 
 
 class SglangProcess(ServerProcess):
-    """Ready to serve when constructed. devices: the NVIDIA devices that are its own, None takes all there are.
+    """Ready to serve when constructed. devices: the NVIDIA devices that are its own, None takes all there are; unwanted:
+    set while it starts, it is given up.
 
     Raises InputError (port in use) and ModelUnavailableError (it does not start; its last words are told).
     """
@@ -139,6 +146,7 @@ class SglangProcess(ServerProcess):
         name: str = "sglang",
         api_key: str | None = None,
         devices: Sequence[int] | None = None,
+        unwanted: threading.Event | None = None,
     ) -> None:
         import yaml
 
@@ -150,7 +158,7 @@ class SglangProcess(ServerProcess):
         if devices:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, devices))
         command = [str(options.python), "-m", "sglang.launch_server", "--config", str(settings), *options.extra]
-        self._serve(command, "/health_generate", seconds=start_timeout_s, progress=progress, env=env)
+        self._serve(command, "/health_generate", seconds=start_timeout_s, progress=progress, env=env, unwanted=unwanted)
 
     @property
     def servers(self) -> tuple[str, ...]:

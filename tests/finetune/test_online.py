@@ -1,24 +1,26 @@
-"""Online methods on the smallest real model: answers are the serving engine's, under the adapter as it is."""
+"""Online methods on a model of random weights: answers are the serving engine's, under the adapter as it is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 
-from crucible.errors import InputError
+from crucible.errors import CancelledError, InputError
 from crucible.finetune import learning
 from crucible.finetune.dataset import Example
 from crucible.finetune.health import Step
 from crucible.finetune.learning import Learner
+from crucible.finetune.online import Online
 from crucible.finetune.records import Training
 from crucible.finetune.rollouts import Rollouts
+from crucible.models.files import ModelFile, hash_file
+from crucible.models.weights import to_safetensors
 from crucible.types import Message, Task
-from tests.finetune.tiny import tokenizer_folder
-from tests.models.serving import small_model
+from tests.finetune.tiny import tiny_gguf
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
 
@@ -41,14 +43,32 @@ EXAMPLES = [
 ]
 
 
-@pytest.fixture
-def learner() -> Learner:
-    return learning.load(tokenizer_folder(), TRAINING)
+def worth(text: str) -> float:
+    return min(1.0, text.count("e") / 4)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_gguf(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def weights(model: Path) -> Path:
+    return to_safetensors(ModelFile(model, hash_file(model)), model.parent, "float32")
 
 
 @pytest.fixture
-def rollouts(tmp_path: Path) -> Iterator[Rollouts]:
-    with Rollouts(small_model(), tmp_path, count=4, max_tokens=8, context_length=256, threads=1) as engine:
+def learner(weights: Path) -> Learner:
+    return learning.load(weights, TRAINING)
+
+
+def drawing(model: Path, scratch: Path) -> Rollouts:
+    return Rollouts(model, scratch, count=4, max_tokens=8, context_length=256, threads=1)
+
+
+@pytest.fixture
+def rollouts(model: Path, tmp_path: Path) -> Iterator[Rollouts]:
+    with drawing(model, tmp_path) as engine:
         yield engine
 
 
@@ -71,18 +91,18 @@ def test_the_same_step_draws_the_same_and_another_adapter_draws_otherwise(learne
     assert rollouts.draw(asked) != drawn
 
 
-@pytest.mark.parametrize("method", ["rloo", "grpo"])
+@pytest.mark.parametrize("method", ["rloo", "grpo", "ppo"])
 def test_a_round_is_drawn_rewarded_and_learned_from(
     method: str, learner: Learner, rollouts: Rollouts, tmp_path: Path
 ) -> None:
     heard: list[tuple[str, str]] = []
 
-    def reward(example: Example, text: str) -> float:
-        heard.append((example.task.prompt, text))
-        return min(1.0, text.count("e") / 4)
+    def reward(examples: Sequence[Example], texts: Sequence[str]) -> list[dict[str, float]]:
+        heard.extend((example.task.prompt, text) for example, text in zip(examples, texts, strict=True))
+        return [{"total": worth(text), "hidden": 0.25} for text in texts]
 
     trainer = import_module(f"crucible.finetune.{method}").trainer(
-        learner, EXAMPLES, TRAINING, tmp_path, rollouts, reward
+        Online(learner, EXAMPLES, TRAINING, tmp_path, rollouts, reward)
     )
     steps: list[Step] = []
     outcome = learning.run(trainer, tmp_path, tell=steps.append)
@@ -92,15 +112,54 @@ def test_a_round_is_drawn_rewarded_and_learned_from(
         and {task for task, _ in heard} == {"Name a colour.", "Say something about a fox."}
     )
     first = steps[0].figures
-    expected = sum(min(1.0, text.count("e") / 4) for _, text in heard) / 8
-    assert first["reward"] == pytest.approx(expected) and {"entropy", "repetition", "ended", "kl"} <= set(first)
+    expected = sum(worth(text) for _, text in heard) / 8
+    assert first["reward"] == pytest.approx(expected) and first["hidden"] == 0.25
+    assert {"entropy", "repetition", "ended", "kl"} <= set(first)
     changed = [weight.any().item() for name, weight in learner.model.named_parameters() if "lora_B.default" in name]
     assert all(changed)
 
 
-def test_prompts_that_leave_no_room_are_said(learner: Learner, rollouts: Rollouts, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"max_length": 16}, "0 of 2 tasks leave room for 8 tokens in 16; a round needs 2"),
+        ({"batch": 8}, "2 of 2 tasks leave room for 8 tokens in 128; a round needs 4"),
+        ({"answers": 3}, "a round is 8 answers .*, which is no multiple of 3 answers to a task"),
+    ],
+)
+def test_a_round_that_cannot_be_made_is_said(
+    change: dict[str, int], said: str, learner: Learner, rollouts: Rollouts, tmp_path: Path
+) -> None:
     from crucible.finetune import rloo
 
-    short = TRAINING.model_copy(update={"max_length": 16})
-    with pytest.raises(InputError, match="no prompt leaves room for 8 tokens in 16"):
-        rloo.trainer(learner, EXAMPLES, short, tmp_path, rollouts, lambda *_: 0.0)
+    training = TRAINING.model_copy(update=change)
+    with pytest.raises(InputError, match=said):
+        rloo.trainer(Online(learner, EXAMPLES, training, tmp_path, rollouts, lambda *_: []))
+
+
+@pytest.mark.parametrize("method", ["rloo", "ppo"])
+def test_what_was_interrupted_becomes_what_it_would_have_become(
+    method: str, model: Path, weights: Path, tmp_path: Path
+) -> None:
+    """At the end of a round, whenever it was asked to stop: weights, critic and the rest of the answers are the same."""
+    training = TRAINING.model_copy(update={"max_steps": 4, "save_steps": 1})
+
+    def train(out: Path, stop_after: int) -> dict[str, torch.Tensor]:
+        out.mkdir(exist_ok=True)
+        learner, steps = learning.load(weights, training), list[Step]()
+        with drawing(model, out) as engine:
+            made = Online(
+                learner, EXAMPLES, training, out, engine, lambda _, texts: [{"total": worth(t)} for t in texts]
+            )
+            trainer = import_module(f"crucible.finetune.{method}").trainer(made)
+            learning.run(trainer, out, tell=steps.append, cancelled=lambda: len(steps) >= stop_after)
+        return {
+            name: weight for name, weight in learner.model.state_dict().items() if "default" in name or "critic" in name
+        }
+
+    whole = train(tmp_path / "whole", 99)
+    with pytest.raises(CancelledError, match="after step 2"):
+        train(tmp_path / "parts", 1)
+    resumed = train(tmp_path / "parts", 99)
+    assert whole.keys() == resumed.keys() and any("critic" in name for name in whole) == (method == "ppo")
+    assert all(torch.equal(weight, resumed[name]) for name, weight in whole.items())
