@@ -29,9 +29,10 @@ from crucible.errors import (
 )
 from crucible.models.base import Feature, OnDelta, refuse_beyond
 from crucible.models.chat import chat
-from crucible.models.http import ConnectionLostError, StreamClient
+from crucible.models.http import ConnectionLostError
 from crucible.models.llama import llama_request
 from crucible.models.process import EngineOptions, EngineProcess
+from crucible.models.slots import SlotClient
 from crucible.models.stop import Stop
 from crucible.types import Completion, Message, ModelIdentity, Sampling
 
@@ -45,7 +46,7 @@ DEATH_S = 2.0
 class _Live:
     """A child that serves. Closed by whoever leaves it last once it is retired; `users` is kept under the model's lock."""
 
-    def __init__(self, process: EngineProcess, client: StreamClient, adapters: tuple[str, ...]) -> None:
+    def __init__(self, process: EngineProcess, client: SlotClient, adapters: tuple[str, ...]) -> None:
         self.process, self.client, self.adapters = process, client, adapters
         self.users = 0
         self.retired = False
@@ -267,6 +268,7 @@ class EmbeddedModel:
             live.client.post("/slots/0?action=save", state)
             for slot in range(1, slots):
                 live.client.post(f"/slots/{slot}?action=restore", state)
+            live.client.slots.hold(range(slots), prompt)
         except (ContextOverflowError, EngineTimeoutError, ConnectionLostError):
             raise
         except EngineError as error:
@@ -300,7 +302,7 @@ class EmbeddedModel:
 
     def _start(self) -> _Live:
         process = EngineProcess(self._options, log_dir=self._log_dir, start_timeout_s=self._start_timeout_s)
-        client = StreamClient(
+        client = SlotClient(
             process.url,
             self._identity.name,
             api_key=process.api_key,

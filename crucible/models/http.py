@@ -116,6 +116,7 @@ class StreamClient:
             try:
                 with self.throttle.admitted(stop):
                     completion = self.draw(make(), stop, tell)
+                    self.throttle.answered(completion.wall_s, completion.completion_tokens)
             except (EngineError, ModelUnavailableError) as error:
                 if error.transient_s is None or attempt == self._retries or stop.check():
                     raise
@@ -124,7 +125,6 @@ class StreamClient:
                 wait_s = self._backoff_s * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311 - not all at once
                 pause(min(max(wait_s, error.transient_s), MAX_WAIT_S), stop)
             else:
-                self.throttle.answered(completion.wall_s, completion.completion_tokens)
                 return completion
         raise AssertionError("the last attempt returns or raises")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -97,15 +98,45 @@ def test_refusals_halve_what_is_in_flight() -> None:
     assert throttle.limit == 1  # never nothing
 
 
-def test_a_slower_pace_holds_back_and_a_good_one_lets_go() -> None:
+def in_flight(throttle: Throttle, count: int) -> ExitStack:
+    """As many requests as let through at a time, until it is closed."""
+    held = ExitStack()
+    stop = held.enter_context(Stop(None, None, 10))
+    for _ in range(count):
+        held.enter_context(throttle.admitted(stop))
+    return held
+
+
+def test_a_server_that_does_less_in_all_is_held_back_and_let_go_again() -> None:
     throttle = Throttle(16)
-    throttle.answered(seconds=1.0, tokens=100)
-    for _ in range(30):
-        throttle.answered(seconds=9.0, tokens=100)
-    held = throttle.limit
-    assert held < 2
-    for _ in range(200):
-        throttle.answered(seconds=1.2, tokens=100)
+    with in_flight(throttle, 1):
+        throttle.answered(seconds=1.0, tokens=100)
+    with in_flight(throttle, 16):
+        for _ in range(30):
+            throttle.answered(seconds=60.0, tokens=100)  # 27 tokens a second, all together
+    assert throttle.limit < 2
+    with in_flight(throttle, 1):
+        for _ in range(200):
+            throttle.answered(seconds=1.2, tokens=100)
+    assert throttle.limit == 16
+
+
+def test_a_server_that_batches_is_not_taken_for_a_full_one() -> None:
+    throttle = Throttle(16)
+    with in_flight(throttle, 1):
+        throttle.answered(seconds=1.0, tokens=100)
+    with in_flight(throttle, 16):
+        for _ in range(30):
+            throttle.answered(seconds=8.0, tokens=100)  # eight times as slow, twice as much in all
+    assert throttle.limit == 16
+
+
+def test_a_server_of_our_own_gets_what_it_has_slots_for() -> None:
+    throttle = Throttle(16, adapts=False)
+    with in_flight(throttle, 16):
+        for seconds in (1.0, *[100.0] * 30):
+            throttle.answered(seconds=seconds, tokens=100)
+        throttle.refused()
     assert throttle.limit == 16
 
 
