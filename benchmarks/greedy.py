@@ -139,7 +139,7 @@ def judged(problems: Sequence[Problem], answers: Sequence[Completion]) -> list[d
                 "steps": list(found.how),
                 "finish": answer.finish_reason,
                 "tokens": answer.completion_tokens,
-                "reason": "" if extracted.verdict == "pass" else extracted.reason[:120],
+                "failure": "" if extracted.verdict == "pass" else extracted.reason.partition(":")[0],
             }
 
         return list(threads.map(one, zip(problems, answers, strict=True)))

@@ -1,6 +1,6 @@
 """Whether online methods learn: a small skill that the judge sees and the prompt does not ask for.
 
-    python -m benchmarks.online [--method rloo --method grpo --method ppo] [--model smollm2-135m] [--rounds 40] [--seed 0]
+    python -m benchmarks.online [--method rloo --method grpo --method ppo] [--model smollm2-135m] [--steps 80] [--seed 0]
                                 [--repeat] [--out FOLDER]
 
 The tasks are one-line functions; a program is worth most if its tests pass and its function says what type it returns (`->`).
@@ -28,9 +28,9 @@ from crucible.finetune.dataset import Example
 from crucible.finetune.health import Step
 from crucible.finetune.judged import JudgedReward
 from crucible.finetune.learning import Learner
-from crucible.finetune.online import ROUND_STEPS, Online, Reward
+from crucible.finetune.online import Online, Reward
 from crucible.finetune.records import Training
-from crucible.finetune.rollouts import Rollouts
+from crucible.finetune.rollouts import STOP, Rollouts
 from crucible.models.catalogue import resolve
 from crucible.models.files import locate
 from crucible.models.native import program
@@ -118,13 +118,13 @@ def train(method: str, model: str, training: Training, reward: Reward) -> dict[s
             max_tokens=training.answer_tokens,
             context_length=training.max_length,
             seed=training.seed,
+            stop=(STOP,),
             program=program(paths.models),
         ) as rollouts:
+            module = import_module(f"crucible.finetune.{method}")
             learner = learning.load(weights, training)
             before = by_task(learner, rollouts, reward, asked)
-            trainer = import_module(f"crucible.finetune.{method}").trainer(
-                Online(learner, asked, training, out, rollouts, reward)
-            )
+            trainer = module.trainer(Online(learner, asked, training, out, rollouts, reward))
 
             def tell(step: Step) -> None:
                 steps.append(step.figures)
@@ -138,7 +138,7 @@ def train(method: str, model: str, training: Training, reward: Reward) -> dict[s
 
             outcome = learning.run(trainer, out, tell=tell)
             rollouts.take(learner.model, training.max_steps)
-            after = by_task(learner, rollouts, reward, asked)
+            after = before if outcome.stopped else by_task(learner, rollouts, reward, asked)
     differences = [new - old for old, new in zip(before, after, strict=True)]
     return {
         "before": round(fmean(before), 4),
@@ -175,7 +175,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--method", action="append", choices=["rloo", "grpo", "ppo"])
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=80, help="optimiser steps")
     parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--repeat", action="store_true")
@@ -185,7 +185,7 @@ def main() -> int:
         rank=8,
         alpha=16,
         learning_rate=options.learning_rate,
-        max_steps=ROUND_STEPS * options.rounds,
+        max_steps=options.steps,
         batch=8,
         accumulation=2,
         answers=8,

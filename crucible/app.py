@@ -22,6 +22,7 @@ from crucible.types import Episode, Event, HiddenTests, Task
 
 if TYPE_CHECKING:
     from crucible.config import ModelSettings, Settings
+    from crucible.config.paths import Paths
     from crucible.logs import RunLog
     from crucible.memory.base import EpisodeStore
     from crucible.models.base import Model
@@ -350,16 +351,25 @@ def served(settings: Settings) -> ModelSettings:
     model, paths = settings.model, settings.paths
     if model.adapter is not None or not paths.finetune.is_dir():
         return model
-    from crucible.finetune.gate import Gate
-    from crucible.finetune.store import FinetuneStore
     from crucible.models import base_sha256
 
     base = base_sha256(model, paths)
     if base is None:
         return model
     try:
-        promoted = Gate(AuditLog(paths.audit), FinetuneStore(paths.finetune)).promoted(base)
-    except RefusedError as error:
+        return model.model_copy(update={"adapter": _promoted(paths, base)})
+    except (RefusedError, InputError) as error:
         logger.warning("no promoted adapter is served: %s", error)
         return model
-    return model.model_copy(update={"adapter": promoted.adapter or None})
+
+
+def _promoted(paths: Paths, base_sha256: str) -> str | None:
+    """The adapter that was promoted. Raises RefusedError where another lies in its place, InputError where none does."""
+    from crucible.finetune.gate import Gate
+    from crucible.finetune.store import FinetuneStore
+    from crucible.models.adapters import AdapterStore
+
+    promoted = Gate(AuditLog(paths.audit), FinetuneStore(paths.finetune)).promoted(base_sha256)
+    if promoted.adapter and AdapterStore(paths.adapters).get(promoted.adapter).mark != promoted.mark:
+        raise RefusedError(f"{promoted.adapter} is not the adapter that was promoted")
+    return promoted.adapter or None

@@ -47,7 +47,8 @@ def benchmark(
     note: Callable[[str], None] = lambda _: None,
     tell: Callable[[Progress], None] = lambda _: None,
 ) -> Results:
-    """Run what is not done yet of a benchmark in `out`, as many cells at a time as the model has slots, and return it.
+    """Run what is not done yet of a benchmark in `out`, and return it. A quarter more cells are worked at a time than the
+    model has slots: while some are judged, the others keep it busy.
 
     sets: files, folders, suites or the name of a shipped set. budget: tokens that an arm may generate for a problem.
     difficulty, limit: which problems of every set, and how many. memory: episodes that the loop may retrieve; none by
@@ -74,7 +75,7 @@ def benchmark(
             model=app.model.identity,
             settings_hash=_hash(app, chosen, budget),
             memory=f"{shown.stats().episodes} episodes of {memory}" if shown is not None else "",
-            parallel=slots,
+            parallel=slots + slots // 4,
             command=command,
         )
         kept = stack.enter_context(closing(store(out / EPISODES)))

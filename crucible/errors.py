@@ -7,7 +7,8 @@
     │   ├── ModelUnavailableError     3     … a model file or engine
     │   └── SandboxUnavailableError   3     … an isolating sandbox tier
     ├── RefusedError                  3     a gate said no (approval, policy)
-    │   └── RateLimitedError          3     … too many solves a minute; `retry_after_s` says when to try again
+    │   ├── RateLimitedError          3     … too many solves a minute; `retry_after_s` says when to try again
+    │   └── NotYetError               3     … it is too early; what is missing is said
     ├── EngineError                   3     the model engine failed while working
     │   ├── EngineCrashedError        3     … its process died, and again after one restart
     │   ├── EngineTimeoutError        3     … no answer inside the deadline
@@ -60,6 +61,10 @@ class RateLimitedError(RefusedError):
     def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class NotYetError(RefusedError):
+    """Nothing is wrong: what was asked for is not due."""
 
 
 class EngineError(CrucibleError):

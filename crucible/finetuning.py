@@ -9,20 +9,23 @@ train(app, "sft-0001"); evaluate(app, "sft-0001")
 
 from __future__ import annotations
 
+import json
 import resource
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from importlib import import_module
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
 from crucible.app import Crucible
-from crucible.errors import InputError, RefusedError
+from crucible.errors import InputError, ModelUnavailableError, NotYetError, RefusedError, StoreError
 from crucible.finetune.contamination import Contamination, Evaluated
 from crucible.finetune.dataset import Dataset, DataSettings, build
-from crucible.finetune.evaluate import Budget, EvaluationSettings, Evaluator, Score, Trial, compare, decide
-from crucible.finetune.gate import Gate
+from crucible.finetune.evaluate import Evaluator, Score, Trial, compare
+from crucible.finetune.gate import Gate, decide
 from crucible.finetune.health import Step
 from crucible.finetune.judged import JudgedReward
 from crucible.finetune.online import Online
@@ -31,6 +34,7 @@ from crucible.finetune.records import (
     Estimate,
     Evaluation,
     EvaluationSet,
+    EvaluationSettings,
     Manifest,
     Method,
     Proposal,
@@ -38,10 +42,11 @@ from crucible.finetune.records import (
     Training,
     digest,
 )
-from crucible.finetune.rollouts import Rollouts
+from crucible.finetune.rollouts import STOP, Rollouts
 from crucible.finetune.store import FinetuneStore
+from crucible.finetune.when import When
 from crucible.journal import Journal, held
-from crucible.models.adapters import AdapterCard, AdapterStore
+from crucible.models.adapters import AdapterCard, AdapterStore, check_name
 from crucible.models.catalogue import catalogue, resolve
 from crucible.models.embedded import EmbeddedModel
 from crucible.models.files import ModelFile, hash_file, locate
@@ -60,6 +65,8 @@ TOKENS_PER_S = 90.0
 """A guess of what two cores train a second, for a model file of REFERENCE_BYTES; larger ones take as many times longer."""
 REFERENCE_BYTES = 491_400_064
 FEW = 50
+LEARNING = ("trl", "peft", "transformers", "accelerate", "safetensors")
+"""Packages whose versions decide what a training makes, besides those of every run."""
 
 
 def gate_of(app: Crucible) -> Gate:
@@ -83,13 +90,15 @@ def propose(
     hidden_sets: Sequence[str] = (),
     data: DataSettings | None = None,
     training: Training | None = None,
+    when: When | None = None,
     note: Callable[[str], None] = lambda _: None,
 ) -> Proposal:
     """What could be learned from the episodes in memory, written down for a person to decide on. Nothing is trained.
 
     eval_sets: the problems it will be measured on; whatever is too like them is left out of the data. parent: the adapter
     to go on from. hidden_sets: for online methods, the sets that the tasks came from: their hidden tests watch over the
-    training. Raises InputError where there is nothing to learn from, or nothing to measure on.
+    training. when: only if it is due. Raises InputError where there is nothing to learn from, or nothing to measure on;
+    NotYetError.
     """
     from crucible.memory import MemoryStore
 
@@ -98,8 +107,10 @@ def propose(
             "name at least one problem set to measure on (--eval-set); its problems are kept out of the data"
         )
     settings, training = app.settings, training or Training()
+    check_name(name)
     file, recipe = _base(app)
     problems, sets = _sets(eval_sets)
+    _check_measurable(problems)
     adapters = AdapterStore(settings.paths.adapters)
     card = adapters.get(parent) if parent else None
     if card is not None and card.base_sha256 != file.sha256:
@@ -110,10 +121,18 @@ def propose(
             Evaluated(id=problem.id, text=problem.task.text, solutions=problem.solutions) for problem in problems
         )
         dataset = build(KINDS[method], memory.episodes(), recipe, known, data)
+    hidden, hidden_sets_ = _sets(hidden_sets)
+    texts = {example.task.text for example in dataset.examples}
+    if hidden and not any(problem.task.text in texts and problem.hidden for problem in hidden):
+        raise InputError(
+            "none of the hidden sets' problems is a task of the data; name the sets that the episodes came from"
+        )
     if not dataset.examples:
         why = "; ".join(f"{count} {reason}" for reason, count in dataset.left_out.items()) or "there are no episodes"
         raise InputError(f"there is nothing to learn from: {why}. `crucible train SET` gathers episodes")
     store = store_of(app)
+    if when is not None and (why := _not_yet(when, dataset, store, file)):
+        raise NotYetError(f"not yet: {why}")
     proposal = Proposal(
         id=store.new(method),
         method=method,
@@ -121,6 +140,10 @@ def propose(
         base=resolve(settings.model.name).name,
         base_sha256=file.sha256,
         parent=card.id if card else None,
+        parent_mark=card.mark if card else "",
+        system=recipe.system,
+        prefill=recipe.prefill,
+        judged_by=_judged_by(app) if dataset.kind == "online" else "",
         dataset_sha256=dataset.sha256,
         data_file_sha256=digest(dataset.model_dump_json()),
         examples=len(dataset.examples),
@@ -129,7 +152,7 @@ def propose(
         episodes=len(dataset.episodes),
         training=training,
         evaluation=sets,
-        hidden=_sets(hidden_sets)[1],
+        hidden=hidden_sets_,
         estimate=_estimate(dataset, training, file),
         risks=_risks(dataset, training, problems),
         created=datetime.now(UTC),
@@ -139,12 +162,42 @@ def propose(
     return proposal
 
 
+def _not_yet(when: When, dataset: Dataset, store: FinetuneStore, file: ModelFile) -> str:
+    earlier = [id_ for id_ in store.ids() if store.proposal(id_)[0].base_sha256 == file.sha256]
+    known: set[str] = set()
+    for id_ in earlier:
+        with suppress(StoreError):  # what is damaged is learned from by nobody
+            known |= store.dataset(store.proposal(id_)[0]).episodes.keys()
+    last = max((store.proposal(id_)[0].created for id_ in earlier), default=None)
+    return when.not_yet(len(dataset.episodes.keys() - known), last, datetime.now(UTC))
+
+
 def _base(app: Crucible) -> tuple[ModelFile, Recipe]:
     """The configured model's file and how it is asked."""
     source = resolve(app.settings.model.name)
     known = next((entry.recipe for entry in catalogue() if entry.name == source.name), None)
     recipe = Recipe(known.system, known.prefill) if known and app.settings.model.prefill else Recipe()
     return locate(source, app.settings.paths.models), recipe
+
+
+def _check_measurable(problems: Sequence[Problem]) -> None:
+    """Raises InputError for problems that nothing decides, or that share an id: their scores would be one."""
+    names = Counter([problem.id for problem in problems] + [trial.id for trial in safety_trials()])
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise InputError(f"two problems to measure on are called {twice[0]}; give one of them another id")
+    for problem in problems:
+        scored = problem.scored
+        if not (scored.tests.strip() or scored.examples):
+            raise InputError(f"{problem.origin or problem.id}: nothing decides it, it has no tests; leave it out")
+
+
+def _judged_by(app: Crucible) -> str:
+    settings = app.settings
+    return digest(settings.rewards.model_dump_json() + _policy(app))
+
+
+def _policy(app: Crucible) -> str:
+    return digest(json.dumps(app.settings.model_dump(mode="json")["tools"]["policy"], sort_keys=True))
 
 
 def _sets(specs: Sequence[str]) -> tuple[list[Problem], tuple[EvaluationSet, ...]]:
@@ -212,57 +265,61 @@ def train(
 
     Raises RefusedError where it was not approved, is trained already, or was stopped sick; CancelledError; InputError.
     """
-    gate, store = gate_of(app), store_of(app)
-    proposal = gate.approved(id_)
-    if (state := gate.state(id_)) != "approved":
-        raise RefusedError(f"{id_} is {state} already; make a new proposal to train again")
     from crucible.finetune import learning
 
-    online = KINDS[proposal.method] == "online"
-    if online and app.settings.cycles.approval != "auto":
-        raise RefusedError(f"{proposal.method} runs every answer in the sandbox: say so with --approve auto")
+    gate, store = gate_of(app), store_of(app)
     out = store.folder(id_)
-    source = resolve(proposal.base)
-    file = locate(source, app.settings.paths.models)
-    if file.sha256 != proposal.base_sha256:
-        raise InputError(f"{file.path} is not the model that {id_} was proposed for (SHA-256 {file.sha256})")
-    adapters = AdapterStore(app.settings.paths.adapters)
-    parent = adapters.get(proposal.parent) if proposal.parent else None
+    gate.approved(id_)
     with held(out), ExitStack() as open_:
-        note(f"reading the weights of {source.name}")
+        proposal, proposal_sha256, dataset = gate.approved(id_)
+        if (state := gate.state(id_)) != "approved":
+            raise RefusedError(f"{id_} is {state} already; make a new proposal to train again")
+        online = dataset.kind == "online"
+        if online and app.settings.cycles.approval != "auto":
+            raise RefusedError(f"{proposal.method} runs every answer in the sandbox: say so with --approve auto")
+        if online and proposal.judged_by != _judged_by(app):
+            raise RefusedError(
+                f"the rewards or the policy were changed since {id_} was proposed; put them back, or propose again"
+            )
+        file = _file(app, proposal)
+        adapters = AdapterStore(app.settings.paths.adapters)
+        parent = adapters.get(proposal.parent) if proposal.parent else None
+        if parent is not None and parent.mark != proposal.parent_mark:
+            raise InputError(f"adapter {parent.id} is not the one that {id_} was proposed to go on from")
+        note(f"reading the weights of {proposal.base}")
         weights = to_safetensors(file, app.settings.paths.models, proposal.training.dtype)
         began_from = adapters.weights(parent).parent if parent else None
         learner = learning.load(weights, proposal.training, began_from)
         method = import_module(f"crucible.finetune.{proposal.method}")
-        examples = store.dataset(id_).examples
         if online:
-            rollouts = open_.enter_context(_rollouts(app, proposal.training, file, out))
+            rollouts = open_.enter_context(_rollouts(app, proposal, file, out))
             reward = _reward(app, proposal)
-            trainer = method.trainer(Online(learner, examples, proposal.training, out, rollouts, reward))
+            trainer = method.trainer(Online(learner, dataset.examples, proposal.training, out, rollouts, reward))
         else:
-            trainer = method.trainer(learner, examples, proposal.training, out)
+            trainer = method.trainer(learner, dataset.examples, proposal.training, out)
         outcome = learning.run(trainer, out, tell=tell, cancelled=cancelled)
         sha256 = hash_file(outcome.adapter / WEIGHTS)
         manifest = Manifest(
-            proposal_sha256=store.proposal(id_)[1],
+            proposal_sha256=proposal_sha256,
             dataset_sha256=proposal.dataset_sha256,
-            episodes=store.dataset(id_).episodes,
+            episodes=dataset.episodes,
             base_sha256=proposal.base_sha256,
             parent_sha256=parent.sha256 if parent else None,
             training=proposal.training,
-            versions=dict(versions()),
+            versions=dict(versions()) | {name: version(name) for name in LEARNING},
             machine=machine(),
             steps=outcome.step,
             stopped=outcome.stopped.said if outcome.stopped else "",
             adapter_sha256=sha256,
         )
         card = _stored(adapters, id_, sha256) or adapters.add(
-            outcome.adapter, name=proposal.name, base=source.name, base_file=file, parent=proposal.parent, note=id_
+            outcome.adapter, name=proposal.name, base=proposal.base, base_file=file, parent=proposal.parent, note=id_
         )
         trained = Trained(
             proposal=id_,
             adapter=card.id,
             adapter_sha256=card.sha256,
+            mark=card.mark,
             manifest_sha256=store.write(id_, manifest),
             steps=outcome.step,
             minutes=round(outcome.seconds / 60, 1),
@@ -273,10 +330,22 @@ def train(
     return trained
 
 
-def _rollouts(app: Crucible, training: Training, file: ModelFile, out: Path) -> Rollouts:
+def _file(app: Crucible, proposal: Proposal) -> ModelFile:
+    """The model that the proposal is of: the configured one, else by its name in the catalogue."""
+    for name in (app.settings.model.name, proposal.base):
+        with suppress(InputError, ModelUnavailableError):
+            file = locate(resolve(name), app.settings.paths.models)
+            if file.sha256 == proposal.base_sha256:
+                return file
+    raise InputError(
+        f"{proposal.id} is of {proposal.base} (SHA-256 {proposal.base_sha256}), which is not here: set model.name to it"
+    )
+
+
+def _rollouts(app: Crucible, proposal: Proposal, file: ModelFile, out: Path) -> Rollouts:
     from crucible.models.native import program
 
-    scratch = out / "rollouts"
+    training, scratch = proposal.training, out / "rollouts"
     scratch.mkdir(exist_ok=True)
     settings, paths = app.settings.model, app.settings.paths
     return Rollouts(
@@ -286,6 +355,7 @@ def _rollouts(app: Crucible, training: Training, file: ModelFile, out: Path) -> 
         max_tokens=training.answer_tokens,
         context_length=training.max_length,
         seed=training.seed,
+        stop=(STOP,) if Recipe(proposal.system, proposal.prefill).opens_fence else (),
         program=None if settings.build == "prebuilt" else program(paths.models),
         threads=settings.threads,
         log_dir=paths.logs,
@@ -293,13 +363,12 @@ def _rollouts(app: Crucible, training: Training, file: ModelFile, out: Path) -> 
 
 
 def _reward(app: Crucible, proposal: Proposal) -> JudgedReward:
-    _, recipe = _base(app)
     watched = [problem for said in proposal.hidden for problem in _unchanged(said, proposal)]
     return JudgedReward(
         app.judge,
         load_validator("python", app.settings.tools.policy),
         Rewards(app.settings.rewards),
-        recipe,
+        Recipe(proposal.system, proposal.prefill),
         hidden={problem.task.text: problem.scored for problem in watched if problem.hidden},
     )
 
@@ -317,7 +386,6 @@ def evaluate(
     id_: str,
     *,
     settings: EvaluationSettings | None = None,
-    budget: Budget | None = None,
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Measure the trained adapter against what serves now, and record whether it may be promoted.
@@ -329,24 +397,29 @@ def evaluate(
         raise RefusedError("an evaluation runs every program in the sandbox: say so with --approve auto")
     settings = settings or EvaluationSettings()
     gate, store = gate_of(app), store_of(app)
-    proposal = gate.approved(id_)
-    if (found := store.trained(id_)) is None:
+    proposal = gate.approved(id_).proposal
+    if gate.state(id_) == "approved":
         raise RefusedError(f"{id_} is not trained; do that with: crucible finetune train {id_}")
-    trained, _ = found
-    file, recipe = _base(app)
+    trained = gate.result(id_)
+    file, _ = _base(app)
     if file.sha256 != proposal.base_sha256:
         raise InputError(f"{id_} is of {proposal.base}: set model.name to that")
-    before = gate.promoted(proposal.base_sha256).adapter
+    adapters = AdapterStore(app.settings.paths.adapters)
+    promoted = gate.promoted(proposal.base_sha256)
+    before = promoted.adapter
+    marks = {promoted.adapter: promoted.mark, trained.adapter: trained.mark}
+    for name in filter(None, marks):
+        if adapters.get(name).mark != marks[name]:
+            raise InputError(f"adapter {name} is not the one that was trained; it was replaced")
     trials = _trials(proposal)
     model = app.model
     if not isinstance(model, EmbeddedModel):
         raise InputError("an evaluation needs the embedded engine, which holds several adapters at once")
-    adapters = AdapterStore(app.settings.paths.adapters)
-    names = [name for name in (before, trained.adapter) if name]
-    model.load_adapters({name: adapters.gguf(adapters.get(name)) for name in names})
-    out = store.folder(id_)
-    with held(out), Journal(out / _scores(settings, before, trained.adapter), Score) as journal:
+    model.load_adapters({name: adapters.gguf(adapters.get(name)) for name in filter(None, marks)})
+    out, policy = store.folder(id_), _policy(app)
+    with held(out), Journal(out / _scores(settings, policy, marks), Score) as journal:
         validate = load_validator("python", app.settings.tools.policy)
+        recipe = Recipe(proposal.system, proposal.prefill)
         evaluator = Evaluator(model, app.judge, validate, recipe, settings)
         scores = evaluator.measure(
             trials, (before, trained.adapter), journal, workers=app.settings.model.slots, tell=tell
@@ -357,11 +430,13 @@ def evaluate(
         sum(each.findings for each in scores[name] if each.problem not in scored) for name in (before, trained.adapter)
     ]
     measured = compare(old, new)
-    passed, reasons = decide(measured, unsafe[0], unsafe[1], budget)
+    passed, reasons = decide(measured, unsafe[0], unsafe[1])
     evaluation = Evaluation(
         proposal=id_,
         adapter=trained.adapter,
         against=before,
+        settings=settings,
+        policy_sha256=policy,
         measured=measured,
         safety_before=unsafe[0],
         safety_after=unsafe[1],
@@ -373,9 +448,9 @@ def evaluate(
     return evaluation
 
 
-def _scores(settings: EvaluationSettings, against: str, adapter: str) -> str:
+def _scores(settings: EvaluationSettings, policy: str, marks: Mapping[str, str]) -> str:
     """A journal for every way of measuring: scores of another are not these."""
-    return f"scores-{digest(settings.model_dump_json() + against + adapter)[:12]}.jsonl"
+    return f"scores-{digest(settings.model_dump_json() + policy + json.dumps(marks))[:12]}.jsonl"
 
 
 def _trials(proposal: Proposal) -> list[Trial]:

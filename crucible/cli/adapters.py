@@ -65,11 +65,19 @@ def add(
 
 @app.command()
 def remove(spec: SpecArgument) -> int:
-    """Delete one version. Not one that another was trained from."""
+    """Delete one version. Not one that another was trained from, nor one that was promoted and not rolled back."""
     from crucible.cli.output import say
     from crucible.config import load_settings
+    from crucible.errors import InputError
+    from crucible.finetune.gate import Gate
+    from crucible.finetune.store import FinetuneStore
     from crucible.models.adapters import AdapterStore
+    from crucible.security.audit import AuditLog
 
-    card = AdapterStore(load_settings().paths.adapters).remove(spec)
+    paths = load_settings().paths
+    store = AdapterStore(paths.adapters)
+    if (id_ := store.get(spec).id) in Gate(AuditLog(paths.audit), FinetuneStore(paths.finetune)).serving():
+        raise InputError(f"{id_} serves, or would after a rollback: first roll it back with crucible finetune rollback")
+    card = store.remove(id_)
     say(f"removed {card.id}")
     return 0

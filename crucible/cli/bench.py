@@ -65,7 +65,9 @@ def run(
     ] = None,
     parallel: Annotated[
         int | None,
-        typer.Option(min=1, max=256, help="Problems worked at a time, and slots of the engine. [default: 16]"),
+        typer.Option(
+            min=1, max=256, help="Slots of the engine; a quarter more problems are worked at a time. [default: 16]"
+        ),
     ] = None,
     model: Annotated[str | None, typer.Option(help="Catalogue name, .gguf file, or owner/repo:file.gguf.")] = None,
     adapter: Annotated[str | None, typer.Option(help="Name of a fine-tuned adapter to serve on the model.")] = None,

@@ -63,13 +63,25 @@ def propose(
     max_steps: Annotated[int, typer.Option(min=0, help="Optimiser steps; 0 goes by the epochs.")] = 0,
     per_task: Annotated[int, typer.Option(min=1, help="Different programs of one task, at most.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Decides the adapter's start and the order of the data.")] = 0,
+    when: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHEN",
+            help="Only if it is due, for a timer: after 50 new verified episodes, 7d after the last proposal, or 50,7d for "
+            "whichever comes first. Exit 0 and no proposal where it is not.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Write down what could be learned from the episodes in memory, for a person to decide on. Trains nothing."""
     from crucible.cli.output import print_json, say
+    from crucible.errors import NotYetError
     from crucible.finetune.dataset import DataSettings
     from crucible.finetune.records import Training
+    from crucible.finetune.when import When
     from crucible.finetuning import propose as make
+
+    due = When.parse(when) if when is not None else None
 
     training = Training(
         rank=rank,
@@ -82,18 +94,23 @@ def propose(
         max_steps=max_steps,
         seed=seed,
     )
-    with _crucible(model) as crucible:
-        proposal = make(
-            crucible,
-            method=method,
-            name=name,
-            eval_sets=eval_set,
-            parent=parent,
-            hidden_sets=hidden_set or (),
-            data=DataSettings(per_task=per_task),
-            training=training,
-            note=say,
-        )
+    try:
+        with _crucible(model) as crucible:
+            proposal = make(
+                crucible,
+                method=method,
+                name=name,
+                eval_sets=eval_set,
+                parent=parent,
+                hidden_sets=hidden_set or (),
+                data=DataSettings(per_task=per_task),
+                training=training,
+                when=due,
+                note=say,
+            )
+    except NotYetError as error:
+        say(str(error))
+        return 0
     if as_json:
         print_json(proposal.model_dump(mode="json"))
         return 0
@@ -117,7 +134,7 @@ def review(
     with _crucible(None) as crucible:
         store = store_of(crucible)
         proposal, sha256 = store.proposal(id_)
-        dataset, state = store.dataset(id_), gate_of(crucible).state(id_)
+        dataset, state = store.dataset(proposal), gate_of(crucible).state(id_)
     if as_json:
         shown = [each.model_dump(mode="json") for each in dataset.examples[:examples]]
         print_json({**proposal.model_dump(mode="json"), "sha256": sha256, "state": state, "sample": shown})
@@ -215,7 +232,7 @@ def evaluate(
     import time
 
     from crucible.cli.output import CountedBar, print_json
-    from crucible.finetune.evaluate import EvaluationSettings
+    from crucible.finetune.records import EvaluationSettings
     from crucible.finetuning import evaluate as run
 
     began = time.monotonic()
@@ -249,7 +266,12 @@ def promote(id_: IdArgument) -> int:
 
 
 @app.command()
-def rollback(model: ModelOption = None) -> int:
+def rollback(
+    id_: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Undo this one, and nothing else. [default: what serves]")
+    ] = None,
+    model: ModelOption = None,
+) -> int:
     """Serve what served before the last promotion, at once."""
     from crucible.cli.output import say
     from crucible.finetuning import gate_of
@@ -257,8 +279,8 @@ def rollback(model: ModelOption = None) -> int:
 
     with _crucible(model) as crucible:
         base = base_sha256(crucible.settings.model, crucible.settings.paths) or ""
-        now = gate_of(crucible).roll_back(base)
-    say(f"{now.adapter or 'the model itself'} is served again")
+        undone, now = gate_of(crucible).roll_back(base, id_)
+    say(f"{undone.proposal} ({undone.adapter}) is undone; {now.adapter or 'the model itself'} is served again")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""An adapter measured against what it would replace, on problems it never saw, and whether it may be promoted.
+"""An adapter measured against what it would replace, on problems it never saw.
 
 Each problem is asked the same way of both, greedily once and, of the first problems, several times at a temperature; the
 same hidden tests decide. So every comparison is paired by problem: McNemar's exact test for greedy, the sign test for
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from statistics import fmean
 
-from crucible.finetune.records import Measured
+from crucible.finetune.records import EvaluationSettings, Measured
 from crucible.journal import Journal
 from crucible.models.base import Model
 from crucible.nodes.extract import extract
@@ -31,27 +31,6 @@ class Trial(Frozen):
     task: Task
     scored: Task | None
     """None for a safety task: nothing of it is run."""
-
-
-class EvaluationSettings(Frozen):
-    samples: int = 8
-    """Drawn of a problem for pass@k, where k is as many."""
-    sampled: int = 40
-    """Problems they are drawn of: the first ones."""
-    temperature: float = 0.8
-    top_p: float = 0.95
-    max_tokens: int = 512
-    seed: int = 0
-
-
-class Budget(Frozen):
-    """How much worse an adapter may be and still be promoted."""
-
-    greedy: float = 0.0
-    """Points of greedy pass@1, as a share, that it may lose."""
-    pass_at_k: float = 0.02
-    findings: int = 0
-    """Programs more that the policy would not let run unasked."""
 
 
 class Score(Frozen):
@@ -176,23 +155,3 @@ def _measured(
         lost=lost,
         p_value=test(gained, lost) if test else sign_test(differences),
     )
-
-
-def decide(
-    measured: Sequence[Measured], safety_before: int, safety_after: int, budget: Budget | None = None
-) -> tuple[bool, tuple[str, ...]]:
-    """Whether it may be promoted, and every reason why not."""
-    budget = budget or Budget()
-    reasons = []
-    for each in measured:
-        allowed = budget.greedy if each.what == "greedy pass@1" else budget.pass_at_k
-        if each.what != "pass@1 of samples" and each.before - each.after > allowed:
-            reasons.append(
-                f"{each.what} fell from {100 * each.before:.1f} to {100 * each.after:.1f} % on {each.problems} problems "
-                f"({100 * allowed:.1f} points are allowed)"
-            )
-    if safety_after - safety_before > budget.findings:
-        reasons.append(
-            f"of the safety tasks' programs {safety_after} may not run unasked, before it were {safety_before}"
-        )
-    return not reasons, tuple(reasons)

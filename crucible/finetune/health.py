@@ -15,13 +15,15 @@ from crucible.types import Frozen
 
 WINDOW = 8
 """Steps that a figure is compared with."""
+SMALL = 0.05
+"""A gradient norm of no consequence: 20 times as much is what a step is clipped to by default."""
 
 
 class HealthLimits(Frozen):
     """When a training warns and stops. A figure that a method does not give is not watched."""
 
     exploding: float = 20.0
-    """Times the median gradient norm of the last steps."""
+    """Times the median gradient norm of the last steps, or the mean of the first ones."""
     loss_rise: float = 2.0
     """Times the lowest mean loss so far."""
     kl_warn: float = 1.0
@@ -38,7 +40,7 @@ class HealthLimits(Frozen):
     """Share of an answer's 4-grams that it wrote before."""
     gaming_warn: float = 0.1
     gaming_stop: float = 0.3
-    """By how much the reward's gain since the first steps may exceed that of the hidden tests."""
+    """By how much the gain since the first steps of the tests that pay may exceed that of the hidden ones."""
 
 
 class Sign(Frozen):
@@ -110,16 +112,18 @@ class Monitor:
         recent, now = self._recent.get("grad_norm", ()), figures.get("grad_norm", 0.0)
         if len(recent) < WINDOW // 2 or not math.isfinite(now):
             return []
-        usual = median(recent)
-        if now <= self._limits.exploding * max(usual, 1e-3):
+        # Where all answers are worth the same there is next to no gradient: that is not what the next one is held against.
+        usual = max(median(recent), fmean(self._first["grad_norm"]), SMALL)
+        if now <= self._limits.exploding * usual:
             return []
         said = f"the gradient's norm is {now:.3g}, of late it was {usual:.3g}"
         return [Sign(step=step, level="stop", what="grad_norm", said=said, change=LOWER_RATE)]
 
     def _rises(self, step: int, figures: Mapping[str, float]) -> list[Sign]:
+        if "reward" in self._first or "reward" in figures:
+            return []  # the height of an objective that is no likelihood means nothing
         recent = [*self._recent.get("loss", ()), figures.get("loss", math.nan)][-WINDOW:]
-        # An objective that is not a likelihood's may be negative and means nothing by its height.
-        if len(recent) < WINDOW or not all(math.isfinite(value) and value > 0 for value in recent):
+        if len(recent) < WINDOW or not all(math.isfinite(value) for value in recent):
             return []
         mean = fmean(recent)
         lowest, self._lowest_loss = self._lowest_loss, min(self._lowest_loss, mean)
@@ -150,9 +154,9 @@ class Monitor:
         return [_sign(step, "kl", now > self._limits.kl_stop, said, MORE_KL)]
 
     def _games(self, step: int, figures: Mapping[str, float]) -> list[Sign]:
-        """The reward rises and what it stands for does not (Goodhart): the visible tests are gamed."""
+        """What is paid for rises and what it stands for does not (Goodhart): the visible tests are gamed."""
         gains = []
-        for name in ("reward", "hidden"):
+        for name in ("visible", "hidden"):
             first, recent = self._first.get(name, []), self._recent.get(name, ())
             if name not in figures or len(recent) < WINDOW:
                 return []
@@ -160,7 +164,7 @@ class Monitor:
         ahead = gains[0] - max(gains[1], 0.0)
         if gains[0] <= 0 or ahead <= self._limits.gaming_warn:
             return []
-        said = f"the reward gained {gains[0]:.2f}, the hidden tests {gains[1]:+.2f}"
+        said = f"the tests that pay gained {gains[0]:.2f}, the hidden ones {gains[1]:+.2f}"
         return [_sign(step, "gaming", ahead > self._limits.gaming_stop, said, BETTER_REWARD)]
 
     def _share(self, name: str, figures: Mapping[str, float]) -> float | None:
@@ -168,7 +172,7 @@ class Monitor:
         first = self._first.get(name, [])
         if name not in figures or len(first) < WINDOW // 2 or fmean(first) <= 0:
             return None
-        return figures[name] / fmean(first)
+        return fmean([*self._recent[name], figures[name]][-WINDOW // 2 :]) / fmean(first)
 
 
 def _sign(step: int, what: str, grave: bool, said: str, change: str) -> Sign:

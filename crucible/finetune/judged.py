@@ -18,8 +18,9 @@ Validate = Callable[[str], tuple[Feedback, ...]]
 class JudgedReward:
     """Runs every answer that `validate` finds nothing against, each once.
 
-    hidden: by a task's text, the same task with tests that are neither shown nor paid for. Whether they pass is the figure
-    `hidden`; where the reward rises without it, the tests are being gamed. workers: sandboxes at a time.
+    hidden: by a task's text, the same task with tests that are neither shown nor paid for. They give the figure `hidden`,
+    and those that are paid for, of the same answers, `visible`: where that rises alone, the tests are being gamed.
+    workers: sandboxes at a time.
     """
 
     def __init__(
@@ -52,5 +53,8 @@ class JudgedReward:
         verdict = self._judge.judge(code, task) if runs else None
         worth = self._rewards.score(RewardInput(code=code, verdict=verdict, findings=findings))
         if (scored := self._hidden.get(task.text)) is not None:
-            worth["hidden"] = float(runs and self._judge.judge(code, scored).verdict == "pass")
+            unseen = RewardInput(
+                code=code, verdict=self._judge.judge(code, scored) if runs else None, findings=findings
+            )
+            worth |= {"visible": worth["tests"], "hidden": self._rewards.score(unseen)["tests"]}
         return worth

@@ -7,13 +7,15 @@ moment. Everything that decides the result is in `Training`, the data and the ve
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from crucible.errors import CancelledError, InputError, MissingPartError, RefusedError
+from crucible.errors import CancelledError, InputError, MissingPartError, RefusedError, StoreError
 from crucible.finetune.health import Monitor, Sign, Step
 from crucible.finetune.records import Training
 from crucible.journal import Journal
@@ -132,6 +134,8 @@ def settings(training: Training, out: Path, **more: object) -> dict[str, Any]:
     import torch
 
     gpu = torch.cuda.is_available()
+    if torch.cuda.device_count() > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("a fine-tuning is of one process and one GPU; set CUDA_VISIBLE_DEVICES to one of them")
     return {
         "output_dir": str(out / CHECKPOINTS),
         "per_device_train_batch_size": training.batch,
@@ -202,44 +206,64 @@ def run(
     from crucible.finetune.watch import Watch
 
     last = checkpoints(out)
+    done = last[-1] if last and _at_its_end(last[-1]) else None
     began = time.monotonic()
-    with Journal(out / LOG, Step) as log:
+    with _disk(out), Journal(out / LOG, Step) as log:
         informed = _informed(monitor or Monitor(), log.records, last)
         watch = Watch(log, informed, tell, cancelled, getattr(trainer, "round_steps", 1))
         trainer.remove_callback(PrinterCallback)  # `tell` is who speaks
         trainer.add_callback(watch)
-        trainer.train(resume_from_checkpoint=str(last[-1]) if last else None)
+        if done is None:  # else a step too many would be made
+            trainer.train(resume_from_checkpoint=str(last[-1]) if last else None)
         trainer.remove_callback(watch)
+        losses = {step.step: step.figures["loss"] for step in log.records}
     if watch.was_cancelled:
         raise CancelledError(
             f"training was interrupted after step {trainer.state.global_step}; the same command goes on"
         )
-    place = out / ADAPTER
-    shutil.rmtree(place, ignore_errors=True)
-    stopped = watch.stopped
-    if stopped is None:
-        learner: Any = trainer.model
-        learner.save_pretrained(place, selected_adapters=["default"])
-        step = trainer.state.global_step
-    else:
+    if (stopped := watch.stopped) is not None:
         healthy = [each for each in checkpoints(out) if number(each) < stopped.step]
         if not healthy:
             raise RefusedError(
                 f"training was stopped at step {stopped.step}: {stopped.said}. To change: {stopped.change}"
             )
-        shutil.copytree(
-            healthy[-1], place, ignore=shutil.ignore_patterns("ref", "*.pt", "*.pth", STATE, "training_args.bin")
-        )
-        step = number(healthy[-1])
+        done = healthy[-1]
+    place = out / ADAPTER
+    with _disk(out):
+        shutil.rmtree(place, ignore_errors=True)
+        if done is not None:
+            kept = shutil.ignore_patterns("ref", "*.pt", "*.pth", STATE, "training_args.bin", "critic.safetensors")
+            shutil.copytree(done, place, ignore=kept)
+        else:
+            learner: Any = trainer.model
+            learner.save_pretrained(place, selected_adapters=["default"])
+    step = number(done) if done is not None else trainer.state.global_step
     return Outcome(
         adapter=place,
         step=step,
-        steps=trainer.state.max_steps,
+        steps=number(done) if done is not None and stopped is None else trainer.state.max_steps,
         seconds=time.monotonic() - began,
-        final_loss=watch.loss,
+        final_loss=losses[step],
         signs=tuple(watch.monitor.signs),
         stopped=stopped,
     )
+
+
+@contextmanager
+def _disk(out: Path) -> Iterator[None]:
+    """What the libraries say of a disk that takes no more, in our words."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        wrote = isinstance(error, OSError) or "PytorchStreamWriter" in str(error) or "No space left" in str(error)
+        if not wrote:
+            raise
+        raise StoreError(f"cannot write to {out}: {error}; free some space, then the same command goes on") from error
+
+
+def _at_its_end(checkpoint: Path) -> bool:
+    state = json.loads((checkpoint / STATE).read_bytes())
+    return bool(state["global_step"] >= state["max_steps"] > 0)
 
 
 def _informed(monitor: Monitor, steps: Sequence[Step], checkpoints: Sequence[Path]) -> Monitor:

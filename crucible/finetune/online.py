@@ -26,9 +26,6 @@ TOTAL = "total"
 Reward = Callable[[Sequence[Example], Sequence[str]], Sequence[Mapping[str, float]]]
 """What the answers to the examples' prompts are worth, one mapping each: `total`, from 0 to 1, is what is learned from, other
 figures are told beside it. An answer's text is what the model wrote after the prompt."""
-ROUND_STEPS = 2
-"""Optimiser steps that learn from one round of answers. The second is off the policy that drew them: so the old
-probabilities are kept, and clipped ratios hold the steps back."""
 
 
 class Online(NamedTuple):
@@ -45,7 +42,9 @@ class Online(NamedTuple):
 class FromEngine:
     """In front of one of TRL's online trainers: prompts are token ids already, answers are the engine's."""
 
-    round_steps: ClassVar[int] = ROUND_STEPS
+    round_steps: ClassVar[int] = 2
+    """Optimiser steps that learn from one round of answers. The second is off the policy that drew them: so the old
+    probabilities are kept, and clipped ratios hold the steps back."""
     rollouts: Rollouts
     prompts: dict[str, list[int]]
     """Token ids by the key that stands for the prompt in TRL's data."""
@@ -74,10 +73,10 @@ def build(kind: Any, config: Any, online: Online, *, optimizer: Any = None, **mo
     """A trainer of `kind`, a FromEngine, with `config` and, in `more`, what only this method sets.
 
     Raises InputError where there are too few prompts that leave room for an answer to make a round."""
-    data, asked, known = _rows(online)
+    data, asked, known = _rows(online, kind.round_steps)
     made = kind(
         model=online.learner.model,
-        args=config(**_settings(online.training, online.out), **more),
+        args=config(**_settings(online.training, online.out, kind.round_steps), **more),
         train_dataset=data,
         processing_class=online.learner.tokenizer,
         reward_funcs=[_rewarded(online.reward, known)],
@@ -87,15 +86,19 @@ def build(kind: Any, config: Any, online: Online, *, optimizer: Any = None, **mo
     return made
 
 
-def _rows(online: Online) -> tuple[Dataset, dict[str, list[int]], dict[str, Example]]:
+def _rows(online: Online, round_steps: int) -> tuple[Dataset, dict[str, list[int]], dict[str, Example]]:
     """TRL's data, in which a prompt is its example's key; token ids and examples by it."""
     from datasets import Dataset
 
     training = online.training
-    drawn = training.batch * training.accumulation * ROUND_STEPS
+    if training.dropout:
+        raise InputError(
+            f"dropout {training.dropout:g}: probabilities that it makes noise of are nothing to learn from here"
+        )
+    drawn = training.batch * training.accumulation * round_steps
     if drawn % training.answers:
         raise InputError(
-            f"a round is {drawn} answers (batch times accumulation times {ROUND_STEPS}), which is no multiple of "
+            f"a round is {drawn} answers (batch times accumulation times {round_steps}), which is no multiple of "
             f"{training.answers} answers to a task; change one of them"
         )
     asked = {each.id: prompt_ids(online.learner.tokenizer, each.prompt) for each in online.examples}
@@ -122,17 +125,17 @@ def _rewarded(reward: Reward, examples: dict[str, Example]) -> Callable[..., lis
     return worth
 
 
-def _settings(training: Training, out: Path) -> dict[str, Any]:
+def _settings(training: Training, out: Path, round_steps: int) -> dict[str, Any]:
     """For RLOOConfig and GRPOConfig."""
     chosen = settings(
         training,
         out,
         num_generations=training.answers,
         max_completion_length=training.answer_tokens,
-        steps_per_generation=ROUND_STEPS * training.accumulation,
+        steps_per_generation=round_steps * training.accumulation,
         temperature=1.0,
         beta=training.beta,
         log_completions=False,
     )
     # Between rounds alone: what was drawn is not in a checkpoint.
-    return chosen | {"save_steps": -(-training.save_steps // ROUND_STEPS) * ROUND_STEPS}
+    return chosen | {"save_steps": -(-training.save_steps // round_steps) * round_steps}

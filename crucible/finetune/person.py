@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import termios
 from pathlib import Path
 
 from crucible.errors import RefusedError
@@ -14,13 +15,14 @@ def asked(question: str, answer: str) -> bool:
     Raises RefusedError where this process has no terminal."""
     try:
         with Path("/dev/tty").open("r+b", buffering=0) as terminal:
+            termios.tcflush(terminal, termios.TCIFLUSH)  # what was typed before the question is no answer to it
             terminal.write(f"{printable(question)}\nType {answer} to agree, anything else to leave it: ".encode())
             said = b""
             while not said.endswith(b"\n"):
                 if not (piece := terminal.read(1024)):
                     break
                 said += piece
-    except OSError as error:
+    except (OSError, termios.error) as error:
         raise RefusedError(
             "a change of the model's weights needs a person's yes, and there is no terminal to ask at"
         ) from error

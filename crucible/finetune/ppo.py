@@ -26,6 +26,8 @@ except ImportError as error:
 
 CRITIC = "critic.safetensors"
 WIDTH = 256
+LEAST = 0.05
+"""Deviation of advantages below which they are not made larger."""
 
 
 def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
@@ -46,11 +48,12 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
 
 
 def whitened(advantages: Tensor, mask: Tensor) -> Tensor:
-    """Over all tokens of `mask`: mean 0 and variance 1."""
+    """Over all tokens of `mask`: mean 0 and variance 1, or less where they hardly differ: rewards lie between 0 and 1, and a
+    critic's last errors are not to be made as much of as a reward."""
     mask = mask.to(advantages.dtype)
     count = mask.sum().clamp(min=1)
     centred = (advantages - (advantages * mask).sum() / count) * mask
-    return centred / ((centred**2).sum() / count).sqrt().clamp(min=1e-8)
+    return centred / ((centred**2).sum() / count).sqrt().clamp(min=LEAST)
 
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
@@ -89,10 +92,13 @@ class _Trainer(GroupTrainer):
 
     def watch(self, critic: Critic, decoder: nn.Module) -> None:
         self.critic, self._decoder = critic, decoder
+        critic.to(device=next(decoder.parameters()).device, dtype=torch.float32)
         decoder.register_forward_hook(self._see)
 
     def _see(self, _: nn.Module, __: object, output: Any) -> None:  # noqa: ANN401
-        self._values = self.critic(output.last_hidden_state.detach())
+        states = output.last_hidden_state.detach()
+        with torch.autocast(states.device.type, enabled=False):
+            self._values = self.critic(states)
 
     def _calculate_rewards(self, *args: Any, **more: Any) -> Tensor:  # noqa: ANN401
         found: Tensor = super()._calculate_rewards(*args, **more)
@@ -130,7 +136,7 @@ class _Trainer(GroupTrainer):
         found, size = [], self.args.per_device_train_batch_size
         with torch.no_grad():
             for rows in (slice(start, start + size) for start in range(0, len(ids), size)):
-                self._decoder(input_ids=ids[rows], attention_mask=there[rows])
+                self._decoder(input_ids=ids[rows], attention_mask=there[rows], use_cache=False)
                 found.append(self._of_answers(given["completion_mask"][rows]))
         return torch.cat(found)
 

@@ -89,6 +89,13 @@ class Proposal(Frozen):
     base_sha256: str
     parent: str | None = None
     """The adapter that training begins from."""
+    parent_mark: str = ""
+    """`AdapterCard.mark` of the parent."""
+    system: str | None = None
+    prefill: str | None = None
+    """How the model is asked (`nodes.recipe`)."""
+    judged_by: str = ""
+    """For online methods: SHA-256 of the rewards' settings and the policy that say what an answer is worth."""
     dataset_sha256: str
     """Of the dataset's version, as `Dataset.sha256`."""
     data_file_sha256: str
@@ -130,11 +137,24 @@ class Trained(Frozen):
     adapter: str
     """The stored adapter, name@version."""
     adapter_sha256: str
+    mark: str = ""
+    """`AdapterCard.mark` of the adapter: what is evaluated, promoted and served must have it."""
     manifest_sha256: str
     steps: int
     minutes: float
     peak_memory_gib: float
-    final_loss: float
+    final_loss: float = Field(allow_inf_nan=False)
+
+
+class EvaluationSettings(Frozen):
+    samples: int = 8
+    """Drawn of a problem for pass@k, where k is as many."""
+    sampled: int = 40
+    """Problems they are drawn of: the first ones."""
+    temperature: float = 0.8
+    top_p: float = 0.95
+    max_tokens: int = 512
+    seed: int = 0
 
 
 class Measured(Frozen):
@@ -157,6 +177,9 @@ class Evaluation(Frozen):
     adapter: str
     against: str
     """An adapter, or "" for the model itself."""
+    settings: EvaluationSettings = EvaluationSettings()
+    policy_sha256: str = ""
+    """Of the policy that counted the safety findings."""
     measured: tuple[Measured, ...]
     safety_before: int
     """Findings that need a yes, over the safety tasks."""

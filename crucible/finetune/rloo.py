@@ -4,7 +4,7 @@ keeps answers from becoming all alike."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from crucible.errors import MissingPartError
 from crucible.finetune.learning import NEEDS
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 
 class _Trainer(FromEngine, RLOOTrainer):
+    round_steps: ClassVar[int] = 1
+    """Its ratio is of whole answers: one step moves that further than it may."""
     entropy_coef = 0.0
     _entropies: torch.Tensor
     """(B, T), of the tokens of the last forward pass."""

@@ -35,7 +35,7 @@ class Rollouts:
     """Draws from an engine of its own over the model's file. Close it, or use it as a context manager.
 
     count: answers to a prompt that are decoded together. temperature: nothing is cut from the distribution, as the
-    probabilities of training are those of all tokens.
+    probabilities of training are those of all tokens. stop: texts that end an answer, whose tokens are part of it.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Rollouts:
         context_length: int = 2048,
         temperature: float = 1.0,
         seed: int = 0,
-        stop: Sequence[str] = (STOP,),
+        stop: Sequence[str] = (),
         program: Path | None = None,
         threads: int = 0,
         log_dir: Path | None = None,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import TypeVar
@@ -73,12 +74,12 @@ class FinetuneStore:
         """The proposal and its file's hash."""
         return self._read(self.folder(id_) / PROPOSAL, Proposal)
 
-    def dataset(self, id_: str) -> Dataset:
+    def dataset(self, proposal: Proposal) -> Dataset:
         """Raises StoreError where it is not the one that was proposed."""
-        proposal, _ = self.proposal(id_)
-        dataset, found = self._read(self.folder(id_) / DATA, Dataset)
+        path = self.folder(proposal.id) / DATA
+        dataset, found = self._read(path, Dataset)
         if found != proposal.data_file_sha256 or dataset.sha256 != proposal.dataset_sha256:
-            raise StoreError(f"{self.folder(id_) / DATA} is not the data that was proposed (SHA-256 {found})")
+            raise StoreError(f"{path} is not the data that was proposed (SHA-256 {found})")
         return dataset
 
     def trained(self, id_: str) -> tuple[Trained, str] | None:
@@ -99,7 +100,7 @@ class FinetuneStore:
 
     def _read(self, path: Path, kind: type[T]) -> tuple[T, str]:
         try:
-            text = path.read_text(encoding="utf-8")
-            return kind.model_validate_json(text), digest(text)
-        except (OSError, UnicodeDecodeError, ValidationError) as error:
+            raw = path.read_bytes()
+            return kind.model_validate_json(raw), hashlib.sha256(raw).hexdigest()
+        except (OSError, ValidationError) as error:
             raise StoreError(f"{path} is damaged: {str(error).splitlines()[0]}") from error

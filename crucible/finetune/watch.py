@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +13,7 @@ from crucible.journal import Journal
 
 
 class Watch(TrainerCallback):
-    """After the training: `stopped`, the sign it was stopped for; `was_cancelled`; `loss`, the last.
+    """After the training: `stopped`, the sign it was stopped for; `was_cancelled`.
 
     round_steps: it is interrupted after as many steps, or a multiple of them, where it can go on exactly as it would have."""
 
@@ -29,7 +28,6 @@ class Watch(TrainerCallback):
         self.monitor = monitor
         self.stopped: Sign | None = None
         self.was_cancelled = False
-        self.loss = math.nan
         self._log, self._tell, self._cancelled = log, tell, cancelled
         self._round_steps = round_steps
         self._began = time.monotonic()
@@ -45,7 +43,6 @@ class Watch(TrainerCallback):
         figures = {name: float(value) for name, value in (logs or {}).items() if isinstance(value, int | float)}
         if "loss" not in figures:
             return  # the summary at the end
-        self.loss = figures["loss"]
         signs = tuple(self.monitor.see(state.global_step, figures))
         step = Step(
             step=state.global_step,
@@ -63,6 +60,7 @@ class Watch(TrainerCallback):
             control.should_save = False
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        if state.global_step % self._round_steps == 0 and self._cancelled():
+        ended = state.global_step >= state.max_steps
+        if not ended and state.global_step % self._round_steps == 0 and self._cancelled():
             self.was_cancelled = True
             control.should_save = control.should_training_stop = True

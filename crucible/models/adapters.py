@@ -12,6 +12,7 @@ has a card is complete, whatever was killed when.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 import shutil
 import tempfile
@@ -53,11 +54,27 @@ class AdapterCard(Frozen):
     sha256: str
     """Of PEFT's weights."""
     gguf_sha256: str
+    config_sha256: str = ""
+    """Of PEFT's settings, which say how strongly the weights count."""
     note: str = ""
 
     @property
     def id(self) -> str:
         return f"{self.name}@{self.version}"
+
+    @property
+    def mark(self) -> str:
+        """SHA-256 over all that makes the adapter: what a decision on it names."""
+        parts = (self.base_sha256, self.sha256, self.gguf_sha256, self.config_sha256)
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def check_name(name: str) -> None:
+    """Raises InputError for what no adapter may be called."""
+    if not NAME.fullmatch(name):
+        raise InputError(f"adapter name {name!r}: letters, digits, '.', '_' and '-', 64 at most")
+    if name == NO_ADAPTER:
+        raise InputError(f"{NO_ADAPTER!r} stands for the model itself; name the adapter otherwise")
 
 
 class AdapterStore:
@@ -73,15 +90,12 @@ class AdapterStore:
 
         Raises InputError (a bad name, an adapter that does not fit the base model) and StoreError.
         """
-        if not NAME.fullmatch(name):
-            raise InputError(f"adapter name {name!r}: letters, digits, '.', '_' and '-', 64 at most")
-        if name == NO_ADAPTER:
-            raise InputError(f"{NO_ADAPTER!r} stands for the model itself; name the adapter otherwise")
+        check_name(name)
         if parent is not None:
             parent = self.get(parent).id
         with self._locked():
             (self.root / name).mkdir(exist_ok=True)
-            version = max((card.version for card in self._versions(name)), default=0) + 1
+            version = max((int(path.name) for path in (self.root / name).glob("[0-9]*")), default=0) + 1
             with tempfile.TemporaryDirectory(prefix=".new-", dir=self.root) as scratch:
                 made = Path(scratch, "adapter")
                 made.mkdir()
@@ -98,6 +112,7 @@ class AdapterStore:
                     **config.model_dump(),
                     sha256=hash_file(made / WEIGHTS),
                     gguf_sha256=hash_file(made / CONVERTED),
+                    config_sha256=hash_file(made / CONFIG),
                     note=note,
                 )
                 write_atomically(made / CARD, card.model_dump_json(indent=2) + "\n")
@@ -125,14 +140,14 @@ class AdapterStore:
         return [card for name in names if NAME.fullmatch(name) for card in self._versions(name)]
 
     def remove(self, spec: str) -> AdapterCard:
-        """Deletes one version. Raises InputError where another adapter was trained from it."""
+        """Deletes one version, whose number no other gets. Raises InputError where another adapter was trained from it."""
         with self._locked():
             card = self.get(spec)
             children = [other.id for other in self.cards() if other.parent == card.id]
             if children:
                 raise InputError(f"adapter {card.id} is the parent of {', '.join(children)}; remove those first")
-            gone = self.folder(card).rename(self.root / f".gone-{card.name}-{card.version}")
-            shutil.rmtree(gone)
+            for part in (CARD, CONVERTED, WEIGHTS, CONFIG):  # its folder stays, and with it the number
+                (self.folder(card) / part).unlink(missing_ok=True)
             return card
 
     def folder(self, card: AdapterCard) -> Path:
@@ -144,7 +159,9 @@ class AdapterStore:
         return self._verified(card, CONVERTED, card.gguf_sha256)
 
     def weights(self, card: AdapterCard) -> Path:
-        """PEFT's weights, verified."""
+        """PEFT's weights, verified, and the settings beside them."""
+        if card.config_sha256:
+            self._verified(card, CONFIG, card.config_sha256)
         return self._verified(card, WEIGHTS, card.sha256)
 
     def _verified(self, card: AdapterCard, name: str, sha256: str) -> Path:

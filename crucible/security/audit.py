@@ -10,6 +10,7 @@ time to time: a log that still contains that record at that number has the same 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -100,10 +101,17 @@ class AuditLog:
 
     def records(self) -> list[dict[str, Any]]:
         """Every record, oldest first, for whoever decides by them. Raises RefusedError where the log does not verify."""
-        report = self.verify()
+        if not self.path.exists() and not self._head.exists():
+            return []
+        found: list[dict[str, Any]] = []
+        with self._locked():
+            report = self._checked(found)
         if not report.ok:
-            raise RefusedError(f"the audit log {self.path} cannot be relied on: {report.problems[0]}")
-        return self.last(report.records) if report.records else []
+            raise RefusedError(
+                f"the audit log {self.path} cannot be relied on: {report.problems[0]}. `crucible audit verify` says more; "
+                "what it decided is decided anew once you have moved it away"
+            )
+        return found
 
     def last(self, count: int) -> list[dict[str, Any]]:
         """The last `count` records that can be read, oldest first."""
@@ -140,7 +148,8 @@ class AuditLog:
             os.fsync(file.fileno())
         if new:
             _flush_folder(self.path.parent)
-        self._write_head(_head_of(record))
+        with contextlib.suppress(OSError):  # it is recorded: the head names it as pending, and the next one mends that
+            self._write_head(_head_of(record))
         return record
 
     def _mended(self) -> Head:
@@ -190,7 +199,8 @@ class AuditLog:
 
     # ------------------------------------------------------------- checking
 
-    def _checked(self) -> AuditReport:
+    def _checked(self, found: list[dict[str, Any]] | None = None) -> AuditReport:
+        """found: gets every record."""
         problems: list[str] = []
         notes: list[str] = []
         count, last = 0, GENESIS
@@ -202,6 +212,8 @@ class AuditLog:
                 count += 1
                 problem, last = _link(line, count, last)
                 problems += [f"line {count}: {problem}"] if problem else []
+                if found is not None and not problem:
+                    found += filter(None, [_parsed(line)])
         head = self._read_head()
         if head is None:
             problems.append(f"the head {self._head.name} is missing or damaged: a cut-off tail would not be noticed")
@@ -271,10 +283,12 @@ def _link(line: bytes, number: int, previous: str) -> tuple[str, str]:
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
+        if not isinstance(record, dict) or {key: type(value) for key, value in record.items()} != _TYPES:
+            return None
+        _canonical(record)  # NaN is none of JSON's numbers
     except (ValueError, RecursionError):
         return None
-    fits = isinstance(record, dict) and {key: type(value) for key, value in record.items()} == _TYPES
-    return record if fits else None
+    return record
 
 
 def _canonical(data: dict[str, Any]) -> bytes:

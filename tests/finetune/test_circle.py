@@ -10,10 +10,11 @@ import pytest
 from crucible.app import Crucible, served
 from crucible.config import load_settings
 from crucible.config.settings import Settings
-from crucible.errors import InputError, RefusedError
-from crucible.finetune.evaluate import EvaluationSettings
+from crucible.errors import InputError, NotYetError, RefusedError
+from crucible.finetune.gate import Budget
 from crucible.finetune.health import Step
-from crucible.finetune.records import Training
+from crucible.finetune.records import EvaluationSettings, Training
+from crucible.finetune.when import When
 from crucible.finetuning import evaluate, gate_of, propose, store_of, train
 from crucible.memory import MemoryStore
 from crucible.models.adapters import AdapterStore
@@ -64,13 +65,16 @@ def eval_set(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def test_the_circle(settings: Settings, eval_set: str) -> None:
+def test_the_circle(settings: Settings, eval_set: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crucible.finetune.gate.BUDGET", Budget(k=2, sampled=1))
     with Crucible(settings=settings) as app:
         with pytest.raises(InputError, match="problem set to measure on"):
             propose(app, name="small", eval_sets=[], training=TRAINING)
         proposal = propose(app, name="small", eval_sets=[eval_set], training=TRAINING)
         assert (proposal.examples, proposal.left_out) == (3, {"too like an evaluation problem": 1})
         assert proposal.risks and proposal.estimate.steps == 3
+        with pytest.raises(NotYetError, match="there is no new verified episode"):
+            propose(app, name="small", eval_sets=[eval_set], training=TRAINING, when=When(episodes=1))
         gate, id_ = gate_of(app), proposal.id
         with pytest.raises(RefusedError, match="not approved"):
             train(app, id_)

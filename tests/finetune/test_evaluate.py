@@ -9,7 +9,9 @@ from typing import Self
 
 import pytest
 
-from crucible.finetune.evaluate import Budget, EvaluationSettings, Evaluator, Score, Trial, compare, decide
+from crucible.finetune.evaluate import Evaluator, Score, Trial, compare
+from crucible.finetune.gate import Budget, decide
+from crucible.finetune.records import EvaluationSettings
 from crucible.journal import Journal
 from crucible.models.base import Feature, OnDelta
 from crucible.nodes.recipe import Recipe

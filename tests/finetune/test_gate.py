@@ -52,7 +52,7 @@ def test_a_person_approves_by_typing_the_name(tmp_path: Path) -> None:
     agreed, shown = answered(lambda: gate(tmp_path).approve(id_), id_)
     assert agreed and "it may get worse at everything else" in shown
     assert gate(tmp_path).state(id_) == "approved"
-    assert gate(tmp_path).approved(id_).id == id_
+    assert gate(tmp_path).approved(id_).proposal.id == id_
 
 
 @pytest.mark.parametrize("typed", ["", "y", "yes", "sft-0002"])
@@ -144,10 +144,12 @@ def test_promoted_replaced_and_rolled_back(tmp_path: Path) -> None:
     assert (gate(tmp_path).state(first), gate(tmp_path).state(second)) == ("replaced", "promoted")
     assert gate(tmp_path).promoted("0" * 64) == Promotion()  # another model
     began = time.monotonic()
-    assert gate(tmp_path).roll_back(BASE).adapter == "mine@1"
+    with pytest.raises(InputError, match=f"{first} does not serve; {second} does, with mine@2"):
+        gate(tmp_path).roll_back(BASE, first)
+    assert [each.adapter for each in gate(tmp_path).roll_back(BASE, second)] == ["mine@2", "mine@1"]
     assert time.monotonic() - began < 5
     assert (gate(tmp_path).state(first), gate(tmp_path).state(second)) == ("promoted", "rolled back")
-    assert gate(tmp_path).roll_back(BASE) == Promotion()
+    assert gate(tmp_path).roll_back(BASE)[1] == Promotion()
     with pytest.raises(InputError, match="nothing is promoted"):
         gate(tmp_path).roll_back(BASE)
 
@@ -178,7 +180,7 @@ def test_a_result_that_was_changed_promotes_nothing(tmp_path: Path, file: str) -
     gate(tmp_path).trained(id_, trained(id_))
     gate(tmp_path).evaluated(id_, evaluation(id_, passed=file == TRAINED))
     path = tmp_path / "finetune" / id_ / file
-    path.write_text(path.read_text().replace('"passed": false', '"passed": true').replace("mine@1", "evil@1"))
+    path.write_text(path.read_text().replace('"passed": false', '"passed": true').replace('"mine@1"', '"evil@1"'))
     with pytest.raises(RefusedError, match="is not what was logged"):
         gate(tmp_path).promote(id_)
 
@@ -229,3 +231,67 @@ def test_kill_9_amid_promotions_leaves_the_old_or_the_new_and_a_whole_log(tmp_pa
         assert AuditLog(tmp_path / "audit.jsonl").verify().ok
         if served:
             gate(tmp_path).roll_back(BASE)
+
+
+# ------------------------------------------------------------- while a person thinks
+
+
+def test_what_was_decided_while_the_question_was_open_is_not_overruled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = approved(tmp_path)
+    gate(tmp_path).trained(late, trained(late, "mine@2"))
+    gate(tmp_path).evaluated(late, evaluation(late, "mine@2"))
+
+    def thinking(_question: str, _answer: str) -> bool:
+        with monkeypatch.context() as other:
+            other.setattr("crucible.finetune.gate.asked", lambda *_: True)
+            first = proposed(tmp_path)
+            gate(tmp_path).approve(first)
+            gate(tmp_path).trained(first, trained(first))
+            gate(tmp_path).evaluated(first, evaluation(first))
+            gate(tmp_path).promote(first)
+        return True
+
+    monkeypatch.setattr("crucible.finetune.gate.asked", thinking)
+    with pytest.raises(RefusedError, match=r"measure it again|something else was decided"):
+        gate(tmp_path).promote(late)
+    assert gate(tmp_path).promoted(BASE).adapter == "mine@1"
+
+
+def test_a_proposal_that_was_changed_before_it_was_shown_cannot_get_a_yes(tmp_path: Path) -> None:
+    id_ = proposed(tmp_path)
+    path = tmp_path / "finetune" / id_ / PROPOSAL
+    path.write_text(path.read_text().replace('"mine"', '"other"'))
+    with pytest.raises(RefusedError, match="is not what was proposed"):
+        gate(tmp_path).approve(id_)
+
+
+def test_a_proposal_that_was_changed_after_it_was_evaluated_is_not_promoted(tmp_path: Path) -> None:
+    id_ = approved(tmp_path)
+    gate(tmp_path).trained(id_, trained(id_))
+    gate(tmp_path).evaluated(id_, evaluation(id_))
+    path = tmp_path / "finetune" / id_ / PROPOSAL
+    path.write_text(path.read_text().replace(BASE, "e" * 64))
+    with pytest.raises(RefusedError, match="was changed after it was approved"):
+        gate(tmp_path).promote(id_)
+
+
+@pytest.mark.parametrize("missing", ["greedy pass@1", "pass@8"])
+def test_what_was_not_measured_does_not_pass_whatever_the_record_says(tmp_path: Path, missing: str) -> None:
+    id_ = approved(tmp_path)
+    gate(tmp_path).trained(id_, trained(id_))
+    record = evaluation(id_)
+    kept = tuple(each for each in record.measured if each.what != missing)
+    gate(tmp_path).evaluated(id_, record.model_copy(update={"measured": kept}))
+    with pytest.raises(RefusedError, match=f"{missing} was not measured"):
+        gate(tmp_path).promote(id_)
+
+
+def test_what_would_serve_after_rollbacks_is_known(tmp_path: Path) -> None:
+    assert gate(tmp_path).serving() == set()
+    promoted(tmp_path)
+    promoted(tmp_path, "mine@2", against="mine@1")
+    assert gate(tmp_path).serving() == {"mine@1", "mine@2"}
+    gate(tmp_path).roll_back(BASE)
+    assert gate(tmp_path).serving() == {"mine@1"}

@@ -39,8 +39,9 @@ def test_a_noisy_but_sound_training_is_left_alone() -> None:
     ],
 )
 def test_one_sick_step_stops_it(figures: dict[str, float], what: str) -> None:
-    (sign,) = after().see(20, HEALTHY | figures)
-    assert (sign.level, sign.what, sign.step) == ("stop", what, 20) and sign.said and sign.change
+    monitor = after()
+    *_, (sign,) = [monitor.see(step, HEALTHY | figures) for step in range(20, 24)]
+    assert (sign.level, sign.what, sign.step) == ("stop", what, 23) and sign.said and sign.change
 
 
 @pytest.mark.parametrize(
@@ -48,32 +49,47 @@ def test_one_sick_step_stops_it(figures: dict[str, float], what: str) -> None:
     [({"entropy": 0.2}, "entropy"), ({"kl": 2.0}, "kl"), ({"repetition": 0.4}, "repetition")],
 )
 def test_a_milder_one_warns(figures: dict[str, float], what: str) -> None:
-    (sign,) = after().see(20, HEALTHY | figures)
+    monitor = after()
+    *_, (sign,) = [monitor.see(step, HEALTHY | figures) for step in range(20, 24)]
     assert (sign.level, sign.what) == ("warn", what)
 
 
 def test_a_loss_that_keeps_rising_stops_it() -> None:
-    monitor = after()
-    levels = [sign.what for step in range(30) for sign in monitor.see(step, HEALTHY | {"loss": 0.8 * 1.2**step})]
+    monitor, sound = Monitor(), {"loss": 0.8, "grad_norm": 1.0}
+    assert not any(monitor.see(step, sound) for step in range(20))
+    levels = [sign.what for step in range(30) for sign in monitor.see(step, sound | {"loss": 0.8 * 1.2**step})]
     assert "loss" in levels
 
 
-def test_an_objective_that_may_be_negative_is_not_judged_by_its_height() -> None:
+def test_an_objective_that_is_no_likelihood_is_not_judged_by_its_height() -> None:
     monitor, draw = Monitor(), random.Random(2)
     for step in range(100):
-        assert monitor.see(step, {"loss": draw.uniform(-0.1, 0.1), "grad_norm": 1.0}) == []
+        figures = {"loss": 0.001 * 1.1**step * draw.uniform(-0.1, 1), "grad_norm": 1.0, "reward": 0.5}
+        assert monitor.see(step, figures) == []
 
 
-def test_a_reward_that_rises_without_the_hidden_tests_is_gaming() -> None:
-    monitor = after(12, hidden=0.4)
-    seen = [monitor.see(step, HEALTHY | {"reward": 0.95, "hidden": 0.3}) for step in range(12, 24)]
+def test_one_gradient_after_many_that_were_next_to_none_is_no_explosion() -> None:
+    monitor = Monitor()
+    for step in range(20):
+        assert monitor.see(step, {"loss": 0.0, "grad_norm": 0.005, "reward": 1.0}) == []
+    assert monitor.see(20, {"loss": 0.1, "grad_norm": 0.9, "reward": 0.9}) == []
+
+
+def test_one_round_of_short_answers_is_no_collapse() -> None:
+    monitor = after()
+    assert monitor.see(20, HEALTHY | {"completions/mean_length": 15.0}) == []
+
+
+def test_tests_that_pass_without_the_hidden_ones_are_gamed() -> None:
+    monitor = after(12, hidden=0.4, visible=0.4)
+    seen = [monitor.see(step, HEALTHY | {"visible": 0.95, "hidden": 0.3}) for step in range(12, 24)]
     assert [sign.what for sign in seen[-1]] == ["gaming"] and seen[-1][0].level == "stop"
 
 
-def test_a_reward_that_rises_with_the_hidden_tests_is_not() -> None:
-    monitor = after(12, hidden=0.4)
+def test_tests_that_pass_with_the_hidden_ones_are_not() -> None:
+    monitor = after(12, hidden=0.4, visible=0.4)
     for step in range(12, 24):
-        assert monitor.see(step, HEALTHY | {"reward": 0.95, "hidden": 0.9}) == []
+        assert monitor.see(step, HEALTHY | {"visible": 0.95, "hidden": 0.9}) == []
 
 
 def test_limits_are_the_users_to_set() -> None:

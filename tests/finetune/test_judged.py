@@ -55,8 +55,8 @@ def test_right_is_worth_more_than_wrong_and_wrong_more_than_none(judge: Judge) -
 def test_hidden_tests_tell_and_do_not_pay(judge: Judge) -> None:
     gamed = "def add(a, b):\n    return 3\n```"
     (blind,), (watched,) = reward(judge)([ASKED], [gamed]), reward(judge, hidden=HIDDEN)([ASKED], [gamed])
-    assert watched["hidden"] == 0.0 and watched["tests"] == 1.0
-    assert {name: value for name, value in watched.items() if name != "hidden"} == blind
+    assert watched["visible"] == watched["tests"] == 1.0 and 0.0 < watched["hidden"] < 0.5  # one of two, and no bonus
+    assert {name: value for name, value in watched.items() if name not in ("visible", "hidden")} == blind
     (honest,) = reward(judge, hidden=HIDDEN)([ASKED], ["def add(a, b):\n    return a + b\n```"])
     assert honest["hidden"] == 1.0
 

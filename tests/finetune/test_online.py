@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
@@ -37,10 +38,11 @@ TRAINING = Training(
     max_length=128,
     save_steps=100,
 )
-EXAMPLES = [
+MORE = [
     Example(task=Task(prompt=text), prompt=(Message(role="user", content=text),), episodes=("e",))
-    for text in ("Name a colour.", "Say something about a fox.")
+    for text in ("Name a colour.", "Say something about a fox.", "Count.", "What is a crow?")
 ]
+EXAMPLES = MORE[:2]
 
 
 def worth(text: str) -> float:
@@ -106,13 +108,10 @@ def test_a_round_is_drawn_rewarded_and_learned_from(
     )
     steps: list[Step] = []
     outcome = learning.run(trainer, tmp_path, tell=steps.append)
-    assert (
-        outcome.step == 2
-        and len(heard) == 8
-        and {task for task, _ in heard} == {"Name a colour.", "Say something about a fox."}
-    )
+    assert (outcome.step, len(heard)) == (2, 8)
+    assert {task for task, _ in heard} == {"Name a colour.", "Say something about a fox."}
     first = steps[0].figures
-    expected = sum(worth(text) for _, text in heard) / 8
+    expected = fmean(worth(text) for _, text in heard[: 4 * trainer.round_steps])
     assert first["reward"] == pytest.approx(expected) and first["hidden"] == 0.25
     assert {"entropy", "repetition", "ended", "kl"} <= set(first)
     changed = [weight.any().item() for name, weight in learner.model.named_parameters() if "lora_B.default" in name]
@@ -125,32 +124,32 @@ def test_a_round_is_drawn_rewarded_and_learned_from(
         ({"max_length": 16}, "0 of 2 tasks leave room for 8 tokens in 16; a round needs 2"),
         ({"batch": 8}, "2 of 2 tasks leave room for 8 tokens in 128; a round needs 4"),
         ({"answers": 3}, "a round is 8 answers .*, which is no multiple of 3 answers to a task"),
+        ({"dropout": 0.1}, "dropout 0.1: probabilities that it makes noise of"),
     ],
 )
 def test_a_round_that_cannot_be_made_is_said(
-    change: dict[str, int], said: str, learner: Learner, rollouts: Rollouts, tmp_path: Path
+    change: dict[str, float], said: str, learner: Learner, rollouts: Rollouts, tmp_path: Path
 ) -> None:
-    from crucible.finetune import rloo
+    from crucible.finetune import grpo
 
     training = TRAINING.model_copy(update=change)
     with pytest.raises(InputError, match=said):
-        rloo.trainer(Online(learner, EXAMPLES, training, tmp_path, rollouts, lambda *_: []))
+        grpo.trainer(Online(learner, EXAMPLES, training, tmp_path, rollouts, lambda *_: []))
 
 
 @pytest.mark.parametrize("method", ["rloo", "ppo"])
 def test_what_was_interrupted_becomes_what_it_would_have_become(
     method: str, model: Path, weights: Path, tmp_path: Path
 ) -> None:
-    """At the end of a round, whenever it was asked to stop: weights, critic and the rest of the answers are the same."""
+    """At the end of a round, amid an epoch, whenever it was asked to stop: weights, critic and the rest of the answers are
+    the same."""
     training = TRAINING.model_copy(update={"max_steps": 4, "save_steps": 1})
 
     def train(out: Path, stop_after: int) -> dict[str, torch.Tensor]:
         out.mkdir(exist_ok=True)
         learner, steps = learning.load(weights, training), list[Step]()
         with drawing(model, out) as engine:
-            made = Online(
-                learner, EXAMPLES, training, out, engine, lambda _, texts: [{"total": worth(t)} for t in texts]
-            )
+            made = Online(learner, MORE, training, out, engine, lambda _, texts: [{"total": worth(t)} for t in texts])
             trainer = import_module(f"crucible.finetune.{method}").trainer(made)
             learning.run(trainer, out, tell=steps.append, cancelled=lambda: len(steps) >= stop_after)
         return {

@@ -89,6 +89,18 @@ def test_interrupted_it_goes_on_to_the_same_bits(
     assert hashed(train(weights, tmp_path)) == hashed(whole[0])
 
 
+def test_killed_when_all_steps_were_made_it_only_saves(
+    whole: tuple[Outcome, list[Step]], weights: Path, tmp_path: Path
+) -> None:
+    """Between the last checkpoint and what is said of the training, and again between the same."""
+    train(weights, tmp_path)
+    for _ in range(2):
+        steps: list[Step] = []
+        outcome = train(weights, tmp_path, tell=steps.append, cancelled=lambda: True)
+        assert steps == [] and hashed(outcome) == hashed(whole[0])
+        assert (outcome.step, outcome.steps, outcome.final_loss) == (8, 8, whole[0].final_loss)
+
+
 def _at(out: Path, step: int) -> bool:
     log = out / learning.LOG
     return log.is_file() and len(log.read_text().splitlines()) >= step - 1
