@@ -1,4 +1,7 @@
-"""The one way to a person's yes: the controlling terminal, whatever stdin and stdout are."""
+"""The one way to a person's yes: the controlling terminal, whatever stdin and stdout are.
+
+What it cannot tell is a person from a program that runs as the same user and makes a terminal of its own.
+"""
 
 from __future__ import annotations
 
