@@ -70,6 +70,7 @@ def through_transformers(
 
     auto: Any = transformers  # its types are too loose to be checked
     more: dict[str, Any] = {}
+    name = Path(weights).name
     if weights.endswith(".gguf"):
         more["gguf_file"] = Path(weights).name
         weights = str(Path(weights).parent)
@@ -109,7 +110,7 @@ def through_transformers(
                 wall_s=time.monotonic() - began,
             )
         print(f"{len(done)}/{len(texts)} answers", file=sys.stderr, flush=True)
-    identity = {"name": str(weights), "engine": f"transformers, {model.dtype}"}
+    identity = {"name": name, "engine": f"transformers, {model.dtype}"}
     return [done[index] for index in range(len(texts))], identity
 
 

@@ -260,8 +260,11 @@ def train(
     tell: Callable[[Step], None] = lambda _: None,
     note: Callable[[str], None] = lambda _: None,
     cancelled: Callable[[], bool] = lambda: False,
+    track: Sequence[str] = (),
 ) -> Trained:
     """Train what a person approved, from its last checkpoint if it was begun before, and store the adapter.
+
+    track: `tensorboard` or `trackio`, which then get every figure.
 
     Raises RefusedError where it was not approved, is trained already, or was stopped sick; CancelledError; InputError.
     """
@@ -297,7 +300,7 @@ def train(
             trainer = method.trainer(Online(learner, dataset.examples, proposal.training, out, rollouts, reward))
         else:
             trainer = method.trainer(learner, dataset.examples, proposal.training, out)
-        outcome = learning.run(trainer, out, tell=tell, cancelled=cancelled)
+        outcome = learning.run(trainer, out, tell=tell, cancelled=cancelled, track=track)
         sha256 = hash_file(outcome.adapter / WEIGHTS)
         manifest = Manifest(
             proposal_sha256=proposal_sha256,

@@ -182,6 +182,12 @@ def train(
     approve: Annotated[
         str | None, typer.Option(help="auto: programs may run in the sandbox unasked (rloo, grpo and ppo need it).")
     ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="tensorboard or trackio gets every figure too; may be given again. They stay on this machine."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Train what was approved. Ctrl-C writes a checkpoint; the same command goes on from the last one."""
@@ -206,7 +212,7 @@ def train(
     before = signal.signal(signal.SIGINT, lambda *_: stop.set())
     try:
         with _crucible(None, approve=approve) as crucible, CountedBar("steps", quiet=as_json) as bar:
-            trained = run(crucible, id_, tell=tell, note=say, cancelled=stop.is_set)
+            trained = run(crucible, id_, tell=tell, note=say, cancelled=stop.is_set, track=track or ())
     finally:
         signal.signal(signal.SIGINT, before)
     if as_json:

@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 CHECKPOINTS, LOG, ADAPTER = "checkpoints", "log.jsonl", "adapter"
 STATE = "trainer_state.json"
 """The last file that a checkpoint gets: one with it is whole."""
+TRACKERS = {"tensorboard": ("tensorboardX", "tensorboard"), "trackio": ("trackio",)}
+"""What shows a training's curves while it runs, and the packages of which it needs one."""
 NEEDS = "training needs TRL and PEFT; install them with: pip install 'crucible-codegen[finetune]'"
 
 
@@ -156,6 +159,8 @@ def settings(training: Training, out: Path, **more: object) -> dict[str, Any]:
         "save_steps": training.save_steps,
         "save_total_limit": 3,
         "report_to": "none",
+        "run_name": out.name,
+        "project": "crucible",
         "disable_tqdm": True,
         **more,
     }
@@ -195,8 +200,11 @@ def run(
     monitor: Monitor | None = None,
     tell: Callable[[Step], None] = lambda _: None,
     cancelled: Callable[[], bool] = lambda: False,
+    track: Sequence[str] = (),
 ) -> Outcome:
     """Trains to the end, from the last whole checkpoint in `out` if there is one, and saves the adapter there.
+
+    track: names of TRACKERS that get every figure too.
 
     Every step is a line of `log.jsonl`. Raises CancelledError where `cancelled` said so (a checkpoint was written), and
     RefusedError where the training was stopped before there was a healthy checkpoint.
@@ -213,6 +221,8 @@ def run(
         watch = Watch(log, informed, tell, cancelled, getattr(trainer, "round_steps", 1))
         trainer.remove_callback(PrinterCallback)  # `tell` is who speaks
         trainer.add_callback(watch)
+        for tracker in _trackers(track):
+            trainer.add_callback(tracker)
         if done is None:  # else a step too many would be made
             trainer.train(resume_from_checkpoint=str(last[-1]) if last else None)
         trainer.remove_callback(watch)
@@ -259,6 +269,19 @@ def _disk(out: Path) -> Iterator[None]:
         if not wrote:
             raise
         raise StoreError(f"cannot write to {out}: {error}; free some space, then the same command goes on") from error
+
+
+def _trackers(names: Sequence[str]) -> list[Any]:
+    """As transformers has them. Raises InputError, and MissingPartError where a tracker is not installed."""
+    import transformers.integrations
+
+    made: Any = transformers.integrations  # it has no types
+    for name in names:
+        if name not in TRACKERS:
+            raise InputError(f"there is no tracker {name!r}; there are: {', '.join(TRACKERS)}")
+        if not any(find_spec(package) for package in TRACKERS[name]):
+            raise MissingPartError(f"tracking with {name} needs: pip install {TRACKERS[name][0]}")
+    return [kind() for kind in made.get_reporting_integration_callbacks(list(names))]
 
 
 def _at_its_end(checkpoint: Path) -> bool:

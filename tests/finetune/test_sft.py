@@ -106,6 +106,15 @@ def _at(out: Path, step: int) -> bool:
     return log.is_file() and len(log.read_text().splitlines()) >= step - 1
 
 
+def test_a_tracker_gets_every_figure_and_one_that_is_not_there_is_said(weights: Path, tmp_path: Path) -> None:
+    short = TRAINING.model_copy(update={"max_steps": 2})
+    train(weights, tmp_path / "seen", short, track=["tensorboard"])
+    (events,) = (tmp_path / "seen").rglob("events.out.tfevents.*")
+    assert events.read_bytes().count(b"train/loss") == 2
+    with pytest.raises(InputError, match="no tracker 'telepathy'; there are: tensorboard, trackio"):
+        train(weights, tmp_path / "none", short, track=["telepathy"])
+
+
 SCRIPT = """
 import sys
 from pathlib import Path
