@@ -2,8 +2,8 @@
 
     python -m benchmarks.slots [--model qwen2.5-coder-0.5b] [--slots 16] [--tokens 60] [--repeat 3] [--json FILE]
 
-Rates are decoded tokens over wall seconds, prompts read before; the median of `--repeat` runs. `free`: as Crucible chooses slots
-for as many requests.
+Rates are decoded tokens over wall seconds, prompts read before; the median of `--repeat` runs. `as chosen`: where
+Crucible has placed as many requests after a hundred came and went.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import httpx
@@ -23,43 +25,46 @@ import httpx
 from crucible.config import load_settings
 from crucible.models import load_model
 from crucible.models.embedded import EmbeddedModel
-from crucible.types import Message, Sampling
+from crucible.models.slots import Slots
 
 PROMPT = "def merged(left, right):\n" + "    # Two sorted lists become one, and nothing is lost on the way.\n" * 20
 
 
-def pinned(model: EmbeddedModel, slots: Sequence[int], tokens: int) -> float:
+def asked(model: EmbeddedModel, slot: int, tokens: int) -> int:
+    """Has `tokens` written by that slot; returns how many they were."""
     url, key = model.endpoint()
+    body = {
+        "prompt": PROMPT + f"    # {slot}\n",
+        "n_predict": tokens,
+        "ignore_eos": True,
+        "temperature": 0.8,
+        "seed": slot,
+        "id_slot": slot,
+    }
+    reply = httpx.post(f"{url}/completion", json=body, headers={"Authorization": f"Bearer {key}"}, timeout=300)
+    return int(reply.json()["tokens_predicted"])
 
-    def one(slot: int, count: int) -> int:
-        body = {
-            "prompt": PROMPT + f"    # {slot}\n",
-            "n_predict": count,
-            "ignore_eos": True,
-            "temperature": 0.8,
-            "seed": slot,
-            "id_slot": slot,
-        }
-        reply = httpx.post(f"{url}/completion", json=body, headers={"Authorization": f"Bearer {key}"}, timeout=300)
-        return int(reply.json()["tokens_predicted"])
 
+def rate(model: EmbeddedModel, slots: Sequence[int], tokens: int) -> float:
     with ThreadPoolExecutor(len(slots)) as threads:
-        list(threads.map(lambda slot: one(slot, 1), slots))
+        list(threads.map(lambda slot: asked(model, slot, 1), slots))
         began = time.perf_counter()
-        drawn = sum(threads.map(lambda slot: one(slot, tokens), slots))
+        drawn = sum(threads.map(lambda slot: asked(model, slot, tokens), slots))
         return drawn / (time.perf_counter() - began)
 
 
-def free(model: EmbeddedModel, count: int, tokens: int) -> float:
-    def one(number: int, most: int) -> int:
-        asked = [Message(role="user", content=PROMPT + f"    # {number}\n")]
-        return model.generate(asked, [Sampling(max_tokens=most, temperature=0.8, seed=number)])[0].completion_tokens
-
-    with ThreadPoolExecutor(count) as threads:
-        list(threads.map(lambda number: one(number, 1), range(count)))
-        began = time.perf_counter()
-        drawn = sum(threads.map(lambda number: one(number, tokens), range(count)))
-        return drawn / (time.perf_counter() - began)
+def chosen(slots: int, count: int) -> list[int]:
+    """As Crucible places `count` requests after others have come and gone."""
+    table, random = Slots(slots), Random(0)  # noqa: S311
+    running: list[tuple[ExitStack, int]] = []
+    for _ in range(100):
+        while len(running) >= count:
+            running.pop(random.randrange(len(running)))[0].close()
+        stack = ExitStack()
+        slot = stack.enter_context(table.taken(PROMPT))
+        assert slot is not None
+        running.append((stack, slot))
+    return [slot for _, slot in running]
 
 
 def main() -> int:
@@ -75,14 +80,14 @@ def main() -> int:
     found: dict[str, Any] = {}
     with load_model(settings.model, settings.paths) as model:
         assert isinstance(model, EmbeddedModel)
-        runs: dict[str, Callable[[], float]] = {
-            f"all {options.slots}": lambda: pinned(model, range(options.slots), options.tokens),
-            f"{half} side by side": lambda: pinned(model, range(half), options.tokens),
-            f"{half} with gaps": lambda: pinned(model, range(0, options.slots, 2), options.tokens),
-            f"{half} free": lambda: free(model, half, options.tokens),
+        runs = {
+            f"all {options.slots}": range(options.slots),
+            f"{half} side by side": range(half),
+            f"{half} with gaps": range(0, options.slots, 2),
+            f"{half} as chosen": chosen(options.slots, half),
         }
-        for name, run in runs.items():
-            rates = sorted(run() for _ in range(options.repeat))
+        for name, slots in runs.items():
+            rates = sorted(rate(model, slots, options.tokens) for _ in range(options.repeat))
             found[name] = {
                 "tokens_per_s": round(statistics.median(rates), 1),
                 "spread": [round(rates[0], 1), round(rates[-1], 1)],
