@@ -166,6 +166,7 @@ def serve(
             model=model_said.name,
             sha256=model_said.sha256,
             adapter=model_said.adapter,
+            lora="adapters" in served.features,
             url=url,
             api_key=key,
             pid=os.getpid(),

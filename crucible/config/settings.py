@@ -57,7 +57,7 @@ class ModelSettings(Section):
     """Fine-tuned adapter served on top of the model, by name; None serves the one promoted for it, `base` none at all."""
     base_url: Url | None = None
     """Address of an OpenAI-compatible or SGLang server."""
-    server: Literal["any", "llama.cpp", "sglang", "vllm", "tensorrt-llm", "lmstudio", "ollama", "openai"]
+    server: Literal["any", "llama.cpp", "sglang", "sglang-lora", "vllm", "tensorrt-llm", "lmstudio", "ollama", "openai"]
     """What kind of server the openai engine asks: what may be asked of it, and how."""
     sglang_args: tuple[str, ...]
     """Further arguments for SGLang's launch_server, after Crucible's own."""

@@ -141,7 +141,7 @@ def _remote(settings: ModelSettings, engine: str) -> Model:
         api_key=settings.api_key.get_secret_value() if settings.api_key else None,
         timeout_s=settings.timeout_s,
         prefill=settings.prefill,
-        dialect="sglang" if engine == "sglang" else settings.server,
+        dialect="sglang" if engine == "sglang" and settings.server != "sglang-lora" else settings.server,
         adapter=settings.adapter,
         context_length=settings.context_length,
         retries=settings.retries,
@@ -154,43 +154,47 @@ def _sglang(settings: ModelSettings, paths: Paths, progress: Callable[[str], Non
     from crucible.models.catalogue import resolve
     from crucible.models.openai import OpenAIModel
     from crucible.models.sglang import SglangModel
-    from crucible.models.sglang_process import SglangOptions
+    from crucible.models.sglang_process import SglangOptions, gpus
     from crucible.models.weights import to_safetensors
 
     card = _card(settings, paths)
-    name, merged = resolve(settings.name).name, card.id if card else None
+    name, adapter = resolve(settings.name).name, card.id if card else None
     served = serving.find(paths.serving)
-    if served is not None and (served.engine, served.model, served.adapter) == ("sglang", name, merged):
+    if served is not None and (served.engine, served.model, served.adapter) == ("sglang", name, adapter):
         return OpenAIModel(
             served.url,
             name,
             engine="sglang",
             sha256=served.sha256,
-            merged=merged,
+            adapter=adapter if served.lora else None,
+            merged=None if served.lora else adapter,
             api_key=served.api_key,
             timeout_s=settings.timeout_s,
             prefill=True,
-            dialect="sglang",
+            dialect="sglang-lora" if served.lora else "sglang",
             context_length=settings.context_length,
         )
     file = _file(settings, paths)
     python = sglang_env.need(paths.models)
     if progress is not None:
-        progress(f"starting SGLang with {name}{f' and {merged}' if merged else ''}")
-    adapter = AdapterStore(paths.adapters).weights(card).parent if card else None
+        progress(f"starting SGLang with {name}{f' and {adapter}' if adapter else ''}")
+    folders = {card.id: AdapterStore(paths.adapters).weights(card).parent} if card else {}
+    beside = bool(gpus())  # on a CPU adapters beside the weights cost half the speed, and they are merged instead
     options = SglangOptions(
         python=python,
-        weights=to_safetensors(file, paths.models, adapter=adapter),
+        weights=to_safetensors(file, paths.models, adapter=None if beside or card is None else folders[card.id]),
         context_length=settings.context_length,
         slots=settings.slots,
         port=settings.port,
+        adapters=folders if beside else None,
         extra=settings.sglang_args,
     )
     return SglangModel(
         options,
         name=name,
         sha256=file.sha256,
-        merged=merged,
+        merged=None if beside else adapter,
+        adapter=adapter if beside else None,
         replicas=settings.replicas,
         timeout_s=settings.timeout_s,
         retries=settings.retries,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal, Protocol, Self, runtime_checkable
 
 from crucible.errors import InputError
@@ -31,6 +31,12 @@ def refuse_beyond(engine: str, features: frozenset[Feature], samplings: Sequence
             raise InputError(
                 f"the {engine} engine has no {beyond[0]} here; what it has: {', '.join(sorted(features)) or 'text alone'}"
             )
+
+
+def refuse_unloaded(name: str, loaded: Collection[str]) -> None:
+    """Raises InputError for an adapter that is not among `loaded`."""
+    if name not in loaded:
+        raise InputError(f"adapter {name!r} is not loaded; there are: {', '.join(loaded) or 'none'}")
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ starts: for a new one a second child is started and takes over, and the first en
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -25,9 +25,8 @@ from crucible.errors import (
     EngineCrashedError,
     EngineError,
     EngineTimeoutError,
-    InputError,
 )
-from crucible.models.base import Feature, OnDelta, refuse_beyond
+from crucible.models.base import Feature, OnDelta, refuse_beyond, refuse_unloaded
 from crucible.models.chat import chat
 from crucible.models.http import ConnectionLostError
 from crucible.models.llama import llama_request
@@ -118,7 +117,7 @@ class EmbeddedModel:
         self._sharing = True
         self._live: _Live | None = None
         if adapter:
-            self._known(adapter, self._adapters)
+            refuse_unloaded(adapter, self._adapters)
         self._live = self._start()
 
     @property
@@ -240,12 +239,8 @@ class EmbeddedModel:
         """How much of every loaded adapter is applied."""
         name = self._identity.adapter if sampling.adapter is None else sampling.adapter
         if name:
-            self._known(name, live.adapters)
+            refuse_unloaded(name, live.adapters)
         return tuple(float(other == name) for other in live.adapters)
-
-    def _known(self, name: str, loaded: Collection[str]) -> None:
-        if name not in loaded:
-            raise InputError(f"adapter {name!r} is not loaded; there are: {', '.join(loaded) or 'none'}")
 
     def _share_prompt(self, live: _Live, prompt: str, samples: int, scales: tuple[float, ...], stop: Stop) -> None:
         """Reads the prompt into slot 0 and copies the slot's state to the others that will draw."""

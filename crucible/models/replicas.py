@@ -133,10 +133,10 @@ class Replicas:
     def last_words(self) -> str:
         return self._router.last_words()
 
-    def serve(self, weights: Path) -> None:
-        """What a server that is started anew serves from now on."""
+    def serve(self, options: SglangOptions) -> None:
+        """What a server that is started anew is started with from now on."""
         with self._lock:
-            self._options = self._options.model_copy(update={"weights": weights})
+            self._options = options
 
     def close(self) -> None:
         """Ends them all. A second call does nothing."""

@@ -21,6 +21,8 @@ class Served(Frozen):
     sha256: str | None
     """Of the model file."""
     adapter: str | None = None
+    lora: bool = False
+    """Whether the adapter lies beside the weights, and requests name it; else it is merged into them."""
     url: str
     api_key: str
     pid: int

@@ -2,20 +2,22 @@
 
 SGLang batches what comes in as it comes and keeps prompts in a radix tree, so that requests which begin alike read that
 part once: nothing has to be done for it but to begin alike. If the server dies it is started once more and the unfinished
-batch is sent again. On a CPU it draws without regard to the seed's promise (`features`), and cannot load adapters; other
-weights can be put in their place from disk (`load_weights`).
+batch is sent again. It draws without regard to the seed's promise (`features`).
+
+A fine-tuned adapter goes live without a restart in one of two ways: as an adapter that requests name (`load_adapters`), where
+the server was started with room for some, or merged into the weights, which are then read anew from disk (`load_weights`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from crucible.errors import CrucibleError, EngineCrashedError, ModelUnavailableError
-from crucible.models.base import OnDelta
+from crucible.errors import CrucibleError, EngineCrashedError, EngineError, InputError, ModelUnavailableError
+from crucible.models.base import OnDelta, refuse_unloaded
 from crucible.models.openai import OpenAIModel
 from crucible.models.replicas import Replicas
 from crucible.models.sglang_process import SglangOptions, SglangProcess
@@ -30,12 +32,12 @@ FAILOVERS = 5
 class SglangModel(WrappedModel):
     """A server of our own. Ready when constructed, in about a minute; close it, or use it as a context manager.
 
-    sha256: of the model file the weights were written from; merged: the adapter that was merged into them. replicas: how
-    many servers share the work. timeout_s: seconds without a sign of life after which a request fails. retries: how often
-    one that fails for a passing reason is sent again. log_dir: for `sglang.log`, None keeps none. progress: hears
-    how far the start is.
+    sha256: of the model file the weights were written from; merged: the adapter that was merged into them. adapter: of those
+    that `options` names, the one to apply where a sampling names none. replicas: how many servers share the work. timeout_s:
+    seconds without a sign of life after which a request fails. retries: how often one that fails for a passing reason is sent
+    again. log_dir: for `sglang.log`, None keeps none. progress: hears how far the start is.
 
-    Raises InputError (port in use) and ModelUnavailableError (it does not start).
+    Raises InputError (port in use, an adapter that `options` does not name) and ModelUnavailableError (it does not start).
     """
 
     inner: OpenAIModel
@@ -47,6 +49,7 @@ class SglangModel(WrappedModel):
         name: str,
         sha256: str | None = None,
         merged: str | None = None,
+        adapter: str | None = None,
         replicas: int = 1,
         timeout_s: float = 300.0,
         retries: int = 0,
@@ -54,7 +57,8 @@ class SglangModel(WrappedModel):
         progress: Callable[[str], None] | None = None,
     ) -> None:
         self._options, self._name, self._timeout_s = options, name, timeout_s
-        self._sha256, self._merged = sha256, merged
+        self._sha256, self._merged, self._adapter = sha256, merged, adapter
+        self._known([adapter] if adapter else [])
         # With several servers, the death of one is a passing reason.
         self._replicas, self._retries = replicas, max(retries, FAILOVERS if replicas > 1 else 0)
         self._log_dir, self._progress = log_dir, progress
@@ -66,7 +70,7 @@ class SglangModel(WrappedModel):
 
     @property
     def identity(self) -> ModelIdentity:
-        return self.inner.identity.model_copy(update={"adapter": self._merged})
+        return self.inner.identity.model_copy(update={"adapter": self._merged or self._adapter})
 
     def generate(
         self,
@@ -77,6 +81,8 @@ class SglangModel(WrappedModel):
         cancel: threading.Event | None = None,
         deadline_s: float | None = None,
     ) -> list[Completion]:
+        if "adapters" in self.features:
+            self._known(sampling.adapter for sampling in samplings if sampling.adapter)
         while True:
             process, inner = self._process, self.inner
             try:
@@ -92,26 +98,63 @@ class SglangModel(WrappedModel):
 
         Raises EngineError and ModelUnavailableError; then what was served is served on.
         """
+        before = self._options.weights
+        self._tell(lambda server: _take(server, weights), lambda server: _take(server, before))
+        self._remember(self._options.model_copy(update={"weights": weights}))
+        self._merged = merged
+
+    def load_adapters(self, adapters: Mapping[str, Path]) -> None:
+        """Serves with the PEFT adapters in these folders too, from now on, without a restart; those of a name already known
+        are replaced, once the requests that draw with them have ended.
+
+        Raises InputError (the server was started without room for adapters), EngineError (it does not take one) and
+        ModelUnavailableError; then what was served is served on.
+        """
+        before = self._loaded()
+        replaced = {name: before[name] for name in adapters if name in before}
+        self._tell(
+            lambda server: _exchange(server, replaced, adapters), lambda server: _exchange(server, adapters, replaced)
+        )
+        self._remember(self._options.model_copy(update={"adapters": before | dict(adapters)}))
+
+    def unload_adapters(self, *names: str) -> None:
+        """Forgets them and frees their room. Raises like `load_adapters`, and InputError for one that is not loaded."""
+        self._known(names)
+        before = self._loaded()
+        gone = {name: before[name] for name in names}
+        self._tell(lambda server: _exchange(server, gone, {}), lambda server: _exchange(server, {}, gone))
+        left = {name: path for name, path in before.items() if name not in gone}
+        self._remember(self._options.model_copy(update={"adapters": left}))
+
+    def _loaded(self) -> dict[str, Path]:
+        if self._options.adapters is None:
+            raise InputError("this SGLang server was started without room for adapters; merge one into its weights")
+        return self._options.adapters
+
+    def _known(self, names: Iterable[str]) -> None:
+        for name in names:
+            refuse_unloaded(name, self._options.adapters or {})
+
+    def _tell(self, change: Callable[[OpenAIModel], None], undo: Callable[[OpenAIModel], None]) -> None:
+        """Changes every server, or where one refuses none."""
         told: list[str] = []
         try:
             for url in self._process.servers:
                 told.append(url)
-                self._take(url, weights)
+                with self._connect(url) as server:
+                    change(server)
         except CrucibleError:
             for url in told:
-                with contextlib.suppress(CrucibleError):  # the error that is raised is the first
-                    self._take(url, self._options.weights)
+                with contextlib.suppress(CrucibleError), self._connect(url) as server:  # the first error is raised
+                    undo(server)
             raise
-        with self._lock:
-            self._options, self._merged = self._options.model_copy(update={"weights": weights}), merged
-        if isinstance(self._process, Replicas):
-            self._process.serve(weights)
 
-    def _take(self, url: str, weights: Path) -> None:
-        with self._connect(url) as server:
-            said = server.post("/update_weights_from_disk", {"model_path": str(weights)})
-        if not said.get("success"):
-            raise ModelUnavailableError(f"SGLang does not take the weights in {weights}: {said.get('message')}")
+    def _remember(self, options: SglangOptions) -> None:
+        """What a server that is started anew is started with."""
+        with self._lock:
+            self._options = options
+        if isinstance(self._process, Replicas):
+            self._process.serve(options)
 
     @property
     def pid(self) -> int:
@@ -148,7 +191,8 @@ class SglangModel(WrappedModel):
             api_key=self._process.api_key,
             timeout_s=self._timeout_s,
             prefill=True,
-            dialect="sglang",
+            dialect="sglang" if self._options.adapters is None else "sglang-lora",
+            adapter=self._adapter,
             context_length=self._options.context_length,
             retries=self._retries,
         )
@@ -171,3 +215,17 @@ class SglangModel(WrappedModel):
             self._process = self._start()
             self.inner.close()
             self.inner = self._connect()
+
+
+def _take(server: OpenAIModel, weights: Path) -> None:
+    said = server.post("/update_weights_from_disk", {"model_path": str(weights)})
+    if not said.get("success"):
+        raise ModelUnavailableError(f"SGLang does not take the weights in {weights}: {said.get('message')}")
+
+
+def _exchange(server: OpenAIModel, out: Iterable[str], into: Mapping[str, Path]) -> None:
+    for name in out:
+        with contextlib.suppress(EngineError):  # it has none of that name; if it has, it takes no other under it
+            server.post("/unload_lora_adapter", {"lora_name": name})
+    for name, path in into.items():
+        server.post("/load_lora_adapter", {"lora_name": name, "lora_path": str(path)})

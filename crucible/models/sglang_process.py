@@ -18,6 +18,9 @@ from crucible.types import Frozen
 
 LEASH = Path(__file__).with_name("leash.py")
 LOOK_S = 0.2
+MAX_RANK, ADAPTERS_AT_ONCE = 64, 8
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+"""Where an adapter may act: SGLang makes room for all of it when it starts."""
 
 
 class SglangOptions(Frozen):
@@ -31,6 +34,8 @@ class SglangOptions(Frozen):
     slots: int
     """Requests decoded at once."""
     port: int = 0
+    adapters: dict[str, Path] | None = None
+    """PEFT folders by name, loaded from the start, and room for more; None: it takes no adapters, and is faster for it."""
     extra: tuple[str, ...] = ()
     """Further arguments for SGLang's launch_server, after ours: the last of two wins."""
 
@@ -43,6 +48,13 @@ class SglangOptions(Frozen):
             "enable-metrics": True,
             "enable-cache-report": True,
         }
+        if self.adapters is not None:
+            common |= {
+                "enable-lora": True,
+                "max-lora-rank": MAX_RANK,
+                "max-loras-per-batch": ADAPTERS_AT_ONCE,
+                "lora-target-modules": TARGETS,
+            }
         if gpus:
             # Attention and graphs as SGLang picks them for the device.
             return common | {"device": "cuda", "tp-size": gpus, "mem-fraction-static": 0.85, "dtype": "bfloat16"}
@@ -51,6 +63,7 @@ class SglangOptions(Frozen):
             "sleep-on-idle": True,  # else its scheduler keeps one core busy with waiting
             "attention-backend": "torch_native",
             "sampling-backend": "pytorch",
+            "lora-backend": "torch_native",
             "cuda-graph-backend-decode": "disabled",
             "cuda-graph-backend-prefill": "disabled",
             "mem-fraction-static": 0.3,
@@ -157,7 +170,10 @@ class SglangProcess(ServerProcess):
         env = {"SGLANG_DISABLE_CUDNN_CHECK": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
         if devices:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, devices))
-        command = [str(options.python), "-m", "sglang.launch_server", "--config", str(settings), *options.extra]
+        command = [str(options.python), "-m", "sglang.launch_server", "--config", str(settings)]
+        if options.adapters:  # the one thing that SGLang reads from no file
+            command += ["--lora-paths", *(f"{name}={path}" for name, path in options.adapters.items())]
+        command += options.extra
         self._serve(command, "/health_generate", seconds=start_timeout_s, progress=progress, env=env, unwanted=unwanted)
 
     @property

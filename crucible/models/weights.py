@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from crucible.errors import MissingPartError, ModelUnavailableError, StoreError
 from crucible.models.files import ModelFile, hash_file
-from crucible.models.lora import WEIGHTS
+from crucible.models.lora import CONFIG, WEIGHTS
 
 DType = Literal["bfloat16", "float32"]
 DONE = "config.json"
@@ -28,7 +28,7 @@ def to_safetensors(model: ModelFile, cache: Path, dtype: DType = "bfloat16", *, 
     """
     import filelock
 
-    mark = f"-{hash_file(adapter / WEIGHTS)[:12]}" if adapter else ""
+    mark = "".join(f"-{hash_file(adapter / part)[:12]}" for part in (WEIGHTS, CONFIG)) if adapter else ""
     place = cache / "weights" / f"{model.path.stem}-{model.sha256[:12]}{mark}-{dtype}"
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

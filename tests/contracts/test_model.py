@@ -45,12 +45,18 @@ SCHEMA = {
 
 
 @pytest.fixture(scope="module")
-def adapters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Two that write gibberish, each its own."""
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two adapters that write gibberish, each its own."""
     folder = tmp_path_factory.mktemp("adapters")
-    for seed, name in enumerate(("red", "blue")):
-        convert(random_adapter(folder / name, seed, lora_alpha=16), small_model(), folder / f"{name}.gguf")
-    return {name: folder / f"{name}.gguf" for name in ("red", "blue")}
+    return {name: random_adapter(folder / name, seed, lora_alpha=16) for seed, name in enumerate(("red", "blue"))}
+
+
+@pytest.fixture(scope="module")
+def adapters(folders: dict[str, Path]) -> dict[str, Path]:
+    """The same for llama.cpp."""
+    for folder in folders.values():
+        convert(folder, small_model(), folder / "adapter.gguf")
+    return {name: folder / "adapter.gguf" for name, folder in folders.items()}
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +72,16 @@ def native(adapters: dict[str, Path]) -> Iterator[EmbeddedModel]:
 
 
 @pytest.fixture(scope="module")
-def sglang() -> Iterator[SglangModel]:
+def sglang(folders: dict[str, Path]) -> Iterator[SglangModel]:
     """A real server, some minutes for all tests. Only when asked for: it takes 10 GB to install."""
     if not os.environ.get(SGLANG_SWITCH):
         pytest.skip(f"set {SGLANG_SWITCH}=1 to test SGLang too")
     cache = find_paths().models
     path = small_model()
     weights = to_safetensors(ModelFile(path, hash_file(path)), cache)
-    options = SglangOptions(python=sglang_env.install(cache, print), weights=weights, context_length=CONTEXT, slots=32)
+    options = SglangOptions(
+        python=sglang_env.install(cache, print), weights=weights, context_length=CONTEXT, slots=32, adapters=folders
+    )
     with SglangModel(options, name=NAME, timeout_s=120.0, progress=print) as model:
         yield model
 

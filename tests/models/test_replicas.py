@@ -21,6 +21,7 @@ from crucible.models.sglang_process import SglangOptions, SglangProcess
 from crucible.models.weights import to_safetensors
 from crucible.types import Message, Sampling
 from tests.contracts.test_model import SGLANG_SWITCH
+from tests.models.adapting import random_adapter
 from tests.models.serving import NAME, small_model
 
 pytestmark = [
@@ -40,6 +41,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SglangModel]:
         weights=to_safetensors(ModelFile(path, hash_file(path)), find_paths().models, "float32"),
         context_length=1024,
         slots=8,
+        adapters={},
         extra=("--dtype", "float32"),
     )
     logs = tmp_path_factory.mktemp("logs")
@@ -109,6 +111,15 @@ def test_other_weights_reach_every_server(model: SglangModel, tmp_path: Path) ->
     drawn = model.generate(ask, [Sampling(max_tokens=16)] * 8)
     assert before.text not in {each.text for each in drawn}
     model.load_weights(weights)
+
+
+def test_an_adapter_reaches_every_server(model: SglangModel, tmp_path: Path) -> None:
+    ask = [Message(role="user", content="Name a synonym of water.")]
+    (before,) = model.generate(ask, [Sampling(max_tokens=16)])
+    model.load_adapters({"red": random_adapter(tmp_path / "red", lora_alpha=16)})
+    drawn = model.generate(ask, [Sampling(max_tokens=16, adapter="red")] * 8)
+    assert before.text not in {each.text for each in drawn}
+    assert model.generate(ask, [Sampling(max_tokens=16)])[0].text == before.text
 
 
 def test_no_process_is_left(model: SglangModel) -> None:

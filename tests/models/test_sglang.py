@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from crucible.config.paths import find_paths
+from crucible.errors import CrucibleError, InputError, ModelUnavailableError
 from crucible.models import sglang_env
 from crucible.models.files import ModelFile, hash_file
 from crucible.models.sglang import SglangModel
@@ -19,6 +20,7 @@ from crucible.models.sglang_process import SglangOptions, SglangProcess
 from crucible.models.weights import to_safetensors
 from crucible.types import Message, Sampling
 from tests.contracts.test_model import SGLANG_SWITCH
+from tests.models.adapting import random_adapter
 from tests.models.serving import NAME, small_model
 
 pytestmark = [
@@ -107,6 +109,69 @@ def test_other_weights_are_served_without_a_restart(model: SglangModel, weights:
     assert greedy(model, few) == before and model.pid == pid
 
 
+@pytest.fixture(scope="module")
+def adapted(options: SglangOptions, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SglangModel]:
+    """A server with room for adapters beside the weights, and one there from the start."""
+    red = random_adapter(tmp_path_factory.mktemp("red"), 0, lora_alpha=16)
+    with SglangModel(options.model_copy(update={"adapters": {"red": red}}), name=NAME, progress=print) as engine:
+        yield engine
+
+
+def said(model: SglangModel, *adapters: str | None) -> list[str]:
+    samplings = [Sampling(max_tokens=8, adapter=name) for name in adapters]
+    return [each.text for each in model.generate([Message(role="user", content=PROMPTS[0])], samplings)]
+
+
+def test_an_adapter_beside_the_weights_writes_what_one_merged_into_them_does(
+    adapted: SglangModel, weights: Path
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    assert adapted._options.adapters is not None
+    tokenizer = AutoTokenizer.from_pretrained(weights)
+    plain = AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32)
+    merged = PeftModel.from_pretrained(plain, str(adapted._options.adapters["red"])).merge_and_unload()
+    for prompt in PROMPTS[::5]:
+        chat = [{"role": "user", "content": prompt}]
+        ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")["input_ids"]
+        out = merged.generate(ids, max_new_tokens=TOKENS, do_sample=False, pad_token_id=0)
+        wanted = tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+        drawn = adapted.generate(
+            [Message(role="user", content=prompt)], [Sampling(max_tokens=TOKENS, adapter="red")] * 2
+        )
+        assert [each.text for each in drawn] == [wanted] * 2
+
+
+def test_adapters_come_and_go_without_a_restart(adapted: SglangModel, tmp_path: Path) -> None:
+    blue, pid = random_adapter(tmp_path / "blue", 1, lora_alpha=16), adapted.pid
+    plain, red = said(adapted, None, "red")
+    adapted.load_adapters({"blue": blue})
+    assert len({plain, red, *said(adapted, "blue")}) == 3
+    assert adapted._options.adapters is not None
+    adapted.load_adapters({"blue": adapted._options.adapters["red"]})
+    assert said(adapted, "red", "blue", "") == [red, red, plain]
+    adapted.unload_adapters("blue")
+    with pytest.raises(InputError, match="'blue' is not loaded; there are: red"):
+        said(adapted, "blue")
+    assert adapted.pid == pid
+
+
+def test_an_adapter_that_it_does_not_take_changes_nothing(adapted: SglangModel, tmp_path: Path) -> None:
+    before = said(adapted, "red")
+    (tmp_path / "broken").mkdir()
+    with pytest.raises(CrucibleError):
+        adapted.load_adapters({"red": tmp_path / "broken"})
+    assert said(adapted, "red") == before
+
+
+def test_a_server_without_room_says_so(model: SglangModel, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="without room for adapters"):
+        model.load_adapters({"red": tmp_path})
+    with pytest.raises(InputError, match="has no adapters here"):
+        said(model, "red")
+
+
 def test_a_death_is_mended_once_and_said(model: SglangModel) -> None:
     first, heard = model.pid, []
 
@@ -132,8 +197,6 @@ def test_closing_leaves_no_process(options: SglangOptions, model: SglangModel) -
 
 
 def test_a_folder_without_weights_is_said(options: SglangOptions, tmp_path: Path) -> None:
-    from crucible.errors import ModelUnavailableError
-
     broken = options.model_copy(update={"weights": tmp_path})
     with pytest.raises(ModelUnavailableError, match="SGLang does not start"):
         SglangProcess(broken, log_dir=None, start_timeout_s=120)

@@ -1,6 +1,9 @@
-"""The rotary embedding against transformers' own, in both orders of a pair."""
+"""The rotary embedding against transformers' own, in both orders of a pair; memory that is not pinned."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -83,3 +86,26 @@ def test_position_zero_turns_nothing() -> None:
     before = query.clone()
     rotary_embedding(torch.zeros(TOKENS, dtype=torch.int64), query, key, HEAD, cache(HEAD), True)
     assert torch.equal(query, before)
+
+
+UNPINNED = """
+import torch
+from crucible.models.sglang_plugin.crucible_sglang import without_pinning
+without_pinning(torch)
+made = [
+    torch.tensor([0, 1], dtype=torch.int32, pin_memory=True),
+    torch.arange(2, dtype=torch.int32, pin_memory=True),
+    torch.zeros((2,), dtype=torch.int32, pin_memory=True) + torch.tensor([0, 1], dtype=torch.int32).pin_memory(),
+    torch.empty((2,), dtype=torch.int32, pin_memory=True).copy_(torch.arange(2)),
+]
+print(all(torch.equal(each, made[0]) and each.dtype == torch.int32 for each in made))
+"""
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a device, and memory can be pinned")
+def test_memory_is_not_pinned_where_there_is_no_device() -> None:
+    """In a process of its own, as it changes torch."""
+    with pytest.raises(RuntimeError):
+        torch.tensor([0], pin_memory=True)
+    done = subprocess.run([sys.executable, "-c", UNPINNED], capture_output=True, text=True, check=False)
+    assert done.stdout == "True\n", done.stderr

@@ -1,11 +1,15 @@
-"""A plugin for SGLang: the rotary embedding it lacks on a CPU without AMX, where it would import it from vLLM.
+"""A plugin for SGLang: what it lacks on a CPU.
+
+- The rotary embedding, on one without AMX, where SGLang would import it from vLLM.
+- LoRA: its code puts adapters into pinned memory, which is there to be copied to a device from and cannot be had without one.
 
 SGLang loads it through the entry point group `sglang.srt.plugins` in each of its processes. It does nothing where SGLang
-has an operator of its own, and says in the log when it steps in.
+has what it needs, and says in the log when it steps in.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 import types
@@ -59,6 +63,21 @@ def with_operator(original: Callable[..., Any], *args: Any, **kwargs: Any) -> An
         return original(*args, **kwargs)
 
 
+def without_pinning(torch: Any) -> None:  # noqa: ANN401 - a module
+    """Makes `torch` give ordinary memory where pinned memory is asked for."""
+
+    def ordinary(make: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(make)
+        def made(*args: Any, pin_memory: bool = False, **kwargs: Any) -> Any:  # noqa: ANN401
+            return make(*args, **kwargs)
+
+        return made
+
+    for name in ("arange", "empty", "tensor", "zeros"):
+        setattr(torch, name, ordinary(getattr(torch, name)))
+    torch.Tensor.pin_memory = lambda self, device=None: self
+
+
 def needed() -> bool:
     """Whether SGLang would look for vLLM's operator here, and not find it."""
     from sglang.srt import utils  # type: ignore[import-not-found]
@@ -69,6 +88,11 @@ def needed() -> bool:
 
 def register() -> None:
     """Called by SGLang in each of its processes."""
+    import torch
+
+    if not torch.accelerator.is_available():
+        log.info("crucible-unpinned: memory is not pinned, as there is no device to copy it to")
+        without_pinning(torch)
     from sglang.srt.plugins.hook_registry import HookRegistry, HookType  # type: ignore[import-not-found]
 
     if not needed():
