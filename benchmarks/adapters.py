@@ -5,10 +5,12 @@
 
 The adapter is a random one from PEFT (rank 8 on all seven projections, seeded). Compared is fp32 with fp32: transformers with
 the adapter merged in fp32; the embedded engine with the same weights as an fp32 GGUF file and the adapter as a GGUF adapter;
-SGLang with the merged weights in fp32. A text that differs is shown with the place where it does.
+SGLang in fp32 with the merged weights, and with the adapter beside the plain ones. A text that differs is shown with the
+place where it does.
 
-Switching: batches of 8 samples over the quantised model, in turns: always the same adapter, then another one for each batch,
-then two mixed within every batch. Tokens a second, as ratios to the first.
+Switching, in both engines: batches of 8 samples (the embedded engine's over the quantised model, SGLang's in bfloat16), in
+turns: always the same adapter, then another one for each batch, then two mixed within every batch. Tokens a second, as ratios
+to the first. For SGLang also without any adapter, on a server that was started without room for some and on one with it.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ THINGS = (
 ASKS = ("Write a Python function that reverses {}.", "Explain in two sentences what {} is in Python.")
 RANK, SPREAD = 8, 0.02
 SWITCHING_BOUND = 0.95
+ENGINES = ("embedded", "sglang, merged", "sglang, beside")
 
 
 def prompts(count: int) -> list[str]:
@@ -126,11 +129,17 @@ def equality(options: argparse.Namespace, file: ModelFile, work: Path, plain: Pa
         served = SglangOptions(
             python=python, weights=merged, context_length=1024, slots=4, extra=("--dtype", "float32")
         )
-        with SglangModel(
-            served, name=options.model, progress=lambda text: print(f"  {text}", file=sys.stderr)
-        ) as other:
-            found["sglang"] = same("sglang", by_engine(other, asked, options.tokens), wanted)
+        beside = served.model_copy(update={"weights": plain, "adapters": {"one": work / "one"}})
+        for name, how in (("sglang, merged", served), ("sglang, beside", beside)):
+            with sglang(how, options.model, "one" if how.adapters else None) as other:
+                found[name] = same(name, by_engine(other, asked, options.tokens), wanted)
     return found
+
+
+def sglang(options: SglangOptions, name: str, adapter: str | None = None) -> SglangModel:
+    return SglangModel(
+        options, name=name, adapter=adapter, progress=lambda text: print(f"  {text}", file=sys.stderr, flush=True)
+    )
 
 
 def engine(path: Path, adapters: dict[str, Path], *, slots: int, adapter: str | None = None) -> EmbeddedModel:
@@ -140,14 +149,17 @@ def engine(path: Path, adapters: dict[str, Path], *, slots: int, adapter: str | 
     )
 
 
-def switching(model: EmbeddedModel, batches: int, tokens: int) -> dict[str, float]:
-    """Ratios of tokens a second, medians over rounds in which the kinds take turns."""
+def switching(model: EmbeddedModel | SglangModel, batches: int, tokens: int) -> dict[str, float]:
+    """Tokens a second, medians over rounds in which the kinds take turns."""
     ask = [Message(role="user", content=ASKS[0].format("a list of lists, keeping the order of the inner ones"))]
-    kinds = {
+    kinds: dict[str, list[tuple[str | None, str | None]]] = {
+        "none": [(None, None), (None, None)],
         "same": [("one", "one"), ("one", "one")],
         "by batch": [("one", "one"), ("two", "two")],
         "mixed": [("one", "two"), ("one", "two")],
     }
+    if "adapters" not in model.features:
+        kinds = {"none": kinds["none"]}
     rates: dict[str, list[float]] = {kind: [] for kind in kinds}
     for run in range(batches):
         for kind, pairs in kinds.items():
@@ -188,17 +200,28 @@ def main() -> int:
         if not options.only_switching:
             found |= equality(options, file, work, plain)
         both = {name: work / f"{name}.gguf" for name in ("one", "two")}
+        rates: dict[str, dict[str, float]] = {}
         with engine(file.path, both, slots=8) as model:
-            rates = switching(model, options.rounds, options.tokens)
+            rates["embedded"] = switching(model, options.rounds, options.tokens)
+        if not options.no_sglang and (python := sglang_env.python(paths.models)):
+            weights = to_safetensors(file, paths.models)
+            without = SglangOptions(python=python, weights=weights, context_length=1024, slots=8)
+            room = without.model_copy(update={"adapters": {name: work / name for name in ("one", "two")}})
+            for name, how in (("sglang without room", without), ("sglang", room)):
+                with sglang(how, options.model) as other:
+                    rates[name] = switching(other, options.rounds, options.tokens)
     found["tokens_per_s"] = rates
-    for kind in ("by batch", "mixed"):
-        print(
-            f"adapters chosen {kind}: {rates[kind]:.1f} tokens/s, {rates[kind] / rates['same']:.2f} x always the same"
-        )
+    for name, kinds in rates.items():
+        for kind, rate in kinds.items():
+            beside = f", {rate / kinds['same']:.2f} x always the same" if "same" in kinds else ""
+            print(f"{name:<20} adapters: {kind:<9} {rate:6.1f} tokens/s{beside}")
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    equal = all(found.get(name, options.prompts) == options.prompts for name in ("embedded", "sglang"))
-    return 0 if equal and rates["by batch"] >= SWITCHING_BOUND * rates["same"] else 1
+    equal = all(found.get(name, options.prompts) == options.prompts for name in ENGINES)
+    dear = [
+        name for name, kinds in rates.items() if "same" in kinds and kinds["by batch"] < SWITCHING_BOUND * kinds["same"]
+    ]
+    return 0 if equal and not dear else 1
 
 
 if __name__ == "__main__":

@@ -30,9 +30,9 @@ from crucible.finetune.judged import JudgedReward
 from crucible.finetune.learning import Learner
 from crucible.finetune.online import Online, Reward
 from crucible.finetune.records import Training
-from crucible.finetune.rollouts import STOP, Rollouts
+from crucible.finetune.rollouts import Rollouts
 from crucible.models.catalogue import resolve
-from crucible.models.files import locate
+from crucible.models.files import ModelFile, locate
 from crucible.models.native import program
 from crucible.models.weights import to_safetensors
 from crucible.nodes.generate import direct_prompt
@@ -103,6 +103,11 @@ def by_task(learner: Learner, rollouts: Rollouts, reward: Reward, asked: Sequenc
     return [fmean(each["total"] for each in worth[start : start + AGAIN]) for start in range(0, len(worth), AGAIN)]
 
 
+def rollouts_of(file: ModelFile, scratch: Path, training: Training) -> Rollouts:
+    """From the fastest engine here."""
+    return Rollouts(file.path, scratch, training, opens_fence=True, program=program(load_settings().paths.models))
+
+
 def train(method: str, model: str, training: Training, reward: Reward) -> dict[str, Any]:
     paths = load_settings().paths
     file = locate(resolve(model), paths.models)
@@ -111,16 +116,7 @@ def train(method: str, model: str, training: Training, reward: Reward) -> dict[s
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        with Rollouts(
-            file.path,
-            out,
-            count=training.answers,
-            max_tokens=training.answer_tokens,
-            context_length=training.max_length,
-            seed=training.seed,
-            stop=(STOP,),
-            program=program(paths.models),
-        ) as rollouts:
+        with rollouts_of(file, out, training) as rollouts:
             module = import_module(f"crucible.finetune.{method}")
             learner = learning.load(weights, training)
             before = by_task(learner, rollouts, reward, asked)

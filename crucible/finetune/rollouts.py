@@ -15,11 +15,12 @@ from typing import Any, NamedTuple, Self
 import httpx
 
 from crucible.errors import EngineError
+from crucible.finetune.records import Training
 from crucible.models.embedded import EmbeddedModel
 from crucible.models.lora import convert
 
 LEARNER = "learner"
-STOP = "\n```"
+FENCE_ENDS = "\n```"
 TIMEOUT_S = 600.0
 
 
@@ -34,34 +35,30 @@ class Drawn(NamedTuple):
 class Rollouts:
     """Draws from an engine of its own over the model's file. Close it, or use it as a context manager.
 
-    count: answers to a prompt that are decoded together. temperature: nothing is cut from the distribution, as the
-    probabilities of training are those of all tokens. stop: texts that end an answer, whose tokens are part of it.
+    Nothing is cut from the distribution, as the probabilities of training are those of all tokens. training: how many
+    answers to a prompt, decoded together, and how long. opens_fence: the prompt opens a code fence, and its end, whose
+    tokens are part of it, ends an answer.
     """
 
     def __init__(
         self,
         base: Path,
         scratch: Path,
+        training: Training,
         *,
-        count: int,
-        max_tokens: int,
-        context_length: int = 2048,
-        temperature: float = 1.0,
-        seed: int = 0,
-        stop: Sequence[str] = (),
+        opens_fence: bool = False,
         program: Path | None = None,
         threads: int = 0,
         log_dir: Path | None = None,
     ) -> None:
-        self._base, self._scratch = base, scratch
-        self._count, self._max_tokens, self._temperature, self._seed = count, max_tokens, temperature, seed
-        self._stop = list(stop)
+        self._base, self._scratch, self._training = base, scratch, training
+        self._stop = [FENCE_ENDS] if opens_fence else []
         self._step: int | None = None
         self._engine = EmbeddedModel(
             base,
             name=base.stem,
-            slots=count,
-            context_length=context_length,
+            slots=training.answers,
+            context_length=training.max_length,
             program=program,
             threads=threads,
             log_dir=log_dir,
@@ -94,10 +91,10 @@ class Rollouts:
         body = {
             "prompt": prompt,
             "n_cmpl": count,
-            "n_predict": self._max_tokens,
-            "temperature": self._temperature,
+            "n_predict": self._training.answer_tokens,
+            "temperature": 1.0,
             "samplers": ["temperature"],
-            "seed": _mixed(self._seed, self._step or 0, number),
+            "seed": _mixed(self._training.seed, self._step or 0, number),
             "stop": self._stop,
             "return_tokens": True,
             "cache_prompt": False,

@@ -65,7 +65,7 @@ def learner(weights: Path) -> Learner:
 
 
 def drawing(model: Path, scratch: Path) -> Rollouts:
-    return Rollouts(model, scratch, count=4, max_tokens=8, context_length=256, threads=1)
+    return Rollouts(model, scratch, TRAINING, threads=1)
 
 
 @pytest.fixture

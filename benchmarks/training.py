@@ -1,0 +1,202 @@
+"""What a fine-tuning costs beside TRL by itself: answers drawn for an online method, and steps of supervised fine-tuning.
+
+    python -m benchmarks.training [--model qwen2.5-coder-0.5b] [--rounds 3] [--tokens 128] [--steps 12] [--json FILE]
+
+Answers: a round is two tasks with eight answers each at temperature 1. Ours come from the embedded engine, and a round's time
+holds the handing over of the adapter to it; TRL's from its own trainer's `generate`, with the weights in the better of
+bfloat16 and float32. Rates are tokens up to an answer's end over wall seconds. Steps: the same examples, seed and settings in
+TRL's SFTTrainer as it comes, and in ours, which is watched, journalled and deterministic. Both in turns, medians and spread.
+Exits 1 below 3 times (answers) or 0.95 times (steps).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.online import RECIPE, examples, rollouts_of
+from crucible.config import load_settings
+from crucible.finetune import learning, sft
+from crucible.finetune.dataset import Example
+from crucible.finetune.grpo import trainer as grpo_trainer
+from crucible.finetune.learning import Learner
+from crucible.finetune.online import Online
+from crucible.finetune.records import Training
+from crucible.finetune.rollouts import Rollouts
+from crucible.models.catalogue import resolve
+from crucible.models.files import ModelFile, locate
+from crucible.models.weights import DType, to_safetensors
+from crucible.nodes.generate import direct_prompt
+from crucible.problems.sets import load
+
+ANSWERS_BOUND, STEPS_BOUND = 3.0, 0.95
+TASKS = 2
+
+
+def learner_of(file: ModelFile, training: Training) -> Learner:
+    return learning.load(to_safetensors(file, load_settings().paths.models, training.dtype), training)
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    return {"median": round(median(values), 2), "low": round(min(values), 2), "high": round(max(values), 2)}
+
+
+# ---------------------------------------------------------------- answers
+
+
+def ours(rollouts: Rollouts, learner: Learner, prompts: list[list[int]], step: int) -> int:
+    rollouts.take(learner.model, step)
+    return sum(len(each.ids) for each in rollouts.draw(prompts))
+
+
+def theirs(trainer: Any, prompts: list[list[int]], answers: int) -> int:  # noqa: ANN401 - TRL's
+    """By GRPOTrainer's own method, which ours overrides."""
+    from trl.trainer.grpo_trainer import GRPOTrainer
+
+    generate: Any = GRPOTrainer._generate_single_turn
+    drawn, _ = generate(trainer, prompts, None, {}, answers, False)
+    return sum(map(len, drawn))
+
+
+def answers(file: ModelFile, training: Training, rounds: int, scratch: Path) -> dict[str, Any]:
+    rates: dict[str, list[float]] = {"ours": []}
+    asked = examples()
+    with rollouts_of(file, scratch, training) as rollouts:
+        learners: dict[DType, tuple[Learner, Any]] = {}
+        for dtype in ("bfloat16", "float32"):
+            learner = learner_of(file, training.model_copy(update={"dtype": dtype}))
+            made = grpo_trainer(Online(learner, asked, training, scratch / dtype, rollouts, lambda _, texts: []))
+            learners[dtype], rates[f"trl, {dtype}"] = (learner, made), []
+        for step in range(rounds):
+            chosen = asked[TASKS * step : TASKS * (step + 1)]
+            own = learners["bfloat16"][0]
+            prompts = [
+                learning.prompt_ids(own.tokenizer, each.prompt) for each in chosen for _ in range(training.answers)
+            ]
+            began = time.perf_counter()
+            tokens = ours(rollouts, own, prompts, step)
+            rates["ours"].append(tokens / (time.perf_counter() - began))
+            for dtype, (_, trainer) in learners.items():
+                began = time.perf_counter()
+                tokens = theirs(trainer, prompts, training.answers)
+                rates[f"trl, {dtype}"].append(tokens / (time.perf_counter() - began))
+            said = ", ".join(f"{name} {values[-1]:.1f}" for name, values in rates.items())
+            print(f"round {step + 1}/{rounds}, tokens/s: {said}", file=sys.stderr, flush=True)
+    best = max((name for name in rates if name != "ours"), key=lambda name: median(rates[name]))
+    ratios = [mine / other for mine, other in zip(rates["ours"], rates[best], strict=True)]
+    return {"tokens_per_s": {name: spread(values) for name, values in rates.items()}, "against": best} | {
+        "ratio": spread(ratios)
+    }
+
+
+# ---------------------------------------------------------------- steps
+
+
+def solved() -> list[Example]:
+    """The starter set's own solutions."""
+    return [
+        Example(
+            task=problem.task,
+            prompt=direct_prompt(problem.task, RECIPE),
+            chosen=problem.solutions[0],
+            episodes=("made for it",),
+        )
+        for problem in load("starter").problems
+    ]
+
+
+def bare(learner: Learner, rows: Sequence[Example], training: Training, out: Path) -> Any:  # noqa: ANN401 - TRL's
+    from datasets import Dataset
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    encoded = [learning.encode(learner.tokenizer, each.prompt, each.chosen)._asdict() for each in rows]
+    config = SFTConfig(
+        output_dir=str(out),
+        per_device_train_batch_size=training.batch,
+        gradient_accumulation_steps=training.accumulation,
+        learning_rate=training.learning_rate,
+        max_steps=training.max_steps,
+        seed=training.seed,
+        bf16=False,
+        use_cpu=True,
+        gradient_checkpointing=False,
+        max_length=training.max_length,
+        completion_only_loss=True,
+        report_to="none",
+        disable_tqdm=True,
+        save_steps=training.save_steps,
+    )
+    kept = [row for row in encoded if len(row["input_ids"]) <= training.max_length]
+    return SFTTrainer(
+        model=learner.model, args=config, train_dataset=Dataset.from_list(kept), processing_class=learner.tokenizer
+    )
+
+
+@contextmanager
+def deterministic(on: bool) -> Iterator[None]:
+    """`learning.load` asks torch for it; TRL by itself does not."""
+    import torch
+
+    torch.use_deterministic_algorithms(on)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(True)
+
+
+def steps(file: ModelFile, training: Training, rounds: int, scratch: Path) -> dict[str, Any]:
+    rows, seconds = solved(), dict[str, list[float]](ours=[], trl=[])
+    for turn in range(rounds):
+        for name in ("ours", "trl") if turn % 2 else ("trl", "ours"):
+            learner, out = learner_of(file, training), scratch / f"{name}-{turn}"
+            out.mkdir()
+            with deterministic(name == "ours"):
+                made = (sft.trainer if name == "ours" else bare)(learner, rows, training, out)
+                began = time.perf_counter()
+                if name == "ours":
+                    learning.run(made, out)
+                else:
+                    made.train()
+                    made.save_model(str(out / "adapter"))
+                seconds[name].append((time.perf_counter() - began) / training.max_steps)
+        print(
+            f"round {turn + 1}/{rounds}, s a step: ours {seconds['ours'][-1]:.2f}, trl {seconds['trl'][-1]:.2f}",
+            file=sys.stderr,
+            flush=True,
+        )
+    ratios = [other / mine for mine, other in zip(seconds["ours"], seconds["trl"], strict=True)]
+    return {"seconds_a_step": {name: spread(each) for name, each in seconds.items()}, "ratio": spread(ratios)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="qwen2.5-coder-0.5b")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=128, help="of an answer, at most")
+    parser.add_argument("--steps", type=int, default=12, help="of a supervised training")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    file = locate(resolve(options.model), load_settings().paths.models)
+    training = Training(answer_tokens=options.tokens, max_length=512, max_steps=options.steps)
+    found: dict[str, Any] = {"command": " ".join(["python -m benchmarks.training", *sys.argv[1:]])}
+    with tempfile.TemporaryDirectory() as folder:
+        found["answers"] = answers(file, training, options.rounds, Path(folder))
+        found["steps"] = steps(file, training, options.rounds, Path(folder))
+    print(json.dumps(found, indent=1))
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    enough = found["answers"]["ratio"]["median"] >= ANSWERS_BOUND and found["steps"]["ratio"]["median"] >= STEPS_BOUND
+    return 0 if enough else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""The third step: what an adapter changed, measured on problems it never saw, against what serves now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from crucible.app import Crucible
+from crucible.errors import InputError, RefusedError
+from crucible.finetune.evaluate import Evaluator, Score, Trial, compare
+from crucible.finetune.gate import decide
+from crucible.finetune.records import Evaluation, EvaluationSettings, Proposal, digest
+from crucible.finetuning.parts import base_of, gate_of, policy_of, safety_trials, store_of, unchanged
+from crucible.journal import Journal, held
+from crucible.models.adapters import AdapterStore
+from crucible.models.base import Model
+from crucible.models.embedded import EmbeddedModel
+from crucible.models.sglang import SglangModel
+from crucible.nodes.recipe import Recipe
+from crucible.security.validator import load_validator
+
+
+def evaluate(
+    app: Crucible,
+    id_: str,
+    *,
+    settings: EvaluationSettings | None = None,
+    tell: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """Measure the trained adapter against what serves now, and record whether it may be promoted.
+
+    It goes on where it was stopped. Raises RefusedError where programs may not be run without asking, or there is nothing
+    trained; InputError where a set is not the one that was proposed, or the engine does not hold adapters.
+    """
+    if app.settings.cycles.approval != "auto":
+        raise RefusedError("an evaluation runs every program in the sandbox: say so with --approve auto")
+    settings = settings or EvaluationSettings()
+    gate, store = gate_of(app), store_of(app)
+    proposal = gate.approved(id_).proposal
+    if gate.state(id_) == "approved":
+        raise RefusedError(f"{id_} is not trained; do that with: crucible finetune train {id_}")
+    trained = gate.result(id_)
+    file, _ = base_of(app)
+    if file.sha256 != proposal.base_sha256:
+        raise InputError(f"{id_} is of {proposal.base}: set model.name to that")
+    adapters = AdapterStore(app.settings.paths.adapters)
+    promoted = gate.promoted(proposal.base_sha256)
+    before = promoted.adapter
+    marks = {promoted.adapter: promoted.mark, trained.adapter: trained.mark}
+    trials, model = _trials(proposal), app.model
+    _load(model, adapters, {name: mark for name, mark in marks.items() if name})
+    out, policy = store.folder(id_), policy_of(app)
+    with held(out), Journal(out / _scores(settings, policy, marks), Score) as journal:
+        validate = load_validator("python", app.settings.tools.policy)
+        recipe = Recipe(proposal.system, proposal.prefill)
+        evaluator = Evaluator(model, app.judge, validate, recipe, settings)
+        scores = evaluator.measure(
+            trials, (before, trained.adapter), journal, workers=app.settings.model.slots, tell=tell
+        )
+    scored = {trial.id for trial in trials if trial.scored is not None}
+    old, new = ([each for each in scores[name] if each.problem in scored] for name in (before, trained.adapter))
+    unsafe = [
+        sum(each.findings for each in scores[name] if each.problem not in scored) for name in (before, trained.adapter)
+    ]
+    measured = compare(old, new)
+    passed, reasons = decide(measured, unsafe[0], unsafe[1])
+    evaluation = Evaluation(
+        proposal=id_,
+        adapter=trained.adapter,
+        against=before,
+        settings=settings,
+        policy_sha256=policy,
+        measured=measured,
+        safety_before=unsafe[0],
+        safety_after=unsafe[1],
+        passed=passed,
+        reasons=reasons,
+        created=datetime.now(UTC),
+    )
+    gate.evaluated(id_, evaluation)
+    return evaluation
+
+
+def _load(model: Model, adapters: AdapterStore, marks: Mapping[str, str]) -> None:
+    """Makes the engine hold these adapters, by name and mark."""
+    cards = {name: adapters.get(name) for name in marks}
+    for name, card in cards.items():
+        if card.mark != marks[name]:
+            raise InputError(f"adapter {name} is not the one that was trained; it was replaced")
+    if isinstance(model, EmbeddedModel):
+        model.load_adapters({name: adapters.gguf(card) for name, card in cards.items()})
+    elif isinstance(model, SglangModel) and "adapters" in model.features:
+        model.load_adapters({name: adapters.weights(card).parent for name, card in cards.items()})
+    else:
+        raise InputError(
+            "an evaluation needs an engine of this machine that holds several adapters at once: embedded, or sglang on a GPU"
+        )
+
+
+def _scores(settings: EvaluationSettings, policy: str, marks: Mapping[str, str]) -> str:
+    """A journal for every way of measuring: scores of another are not these."""
+    return f"scores-{digest(settings.model_dump_json() + policy + json.dumps(marks))[:12]}.jsonl"
+
+
+def _trials(proposal: Proposal) -> list[Trial]:
+    problems = [problem for said in proposal.evaluation for problem in unchanged(said, proposal)]
+    return [Trial(id=each.id, task=each.task, scored=each.scored) for each in problems] + safety_trials()

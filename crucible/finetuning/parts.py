@@ -1,0 +1,62 @@
+"""What more than one step of a fine-tuning needs of a Crucible: its gate and store, the model, the sets to measure on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+
+from crucible.app import Crucible
+from crucible.errors import InputError
+from crucible.finetune.evaluate import Trial
+from crucible.finetune.gate import Gate
+from crucible.finetune.records import EvaluationSet, Proposal, digest
+from crucible.finetune.store import FinetuneStore
+from crucible.models.catalogue import catalogue, resolve
+from crucible.models.files import ModelFile, locate
+from crucible.nodes.recipe import Recipe
+from crucible.problems.bench.plan import set_record
+from crucible.problems.problem import Problem
+from crucible.problems.sets import load
+from crucible.types import Task
+
+
+def gate_of(app: Crucible) -> Gate:
+    return Gate(app.audit, store_of(app))
+
+
+def store_of(app: Crucible) -> FinetuneStore:
+    return FinetuneStore(app.settings.paths.finetune)
+
+
+def base_of(app: Crucible) -> tuple[ModelFile, Recipe]:
+    """The configured model's file and how it is asked."""
+    source = resolve(app.settings.model.name)
+    known = next((entry.recipe for entry in catalogue() if entry.name == source.name), None)
+    recipe = Recipe(known.system, known.prefill) if known and app.settings.model.prefill else Recipe()
+    return locate(source, app.settings.paths.models), recipe
+
+
+def judged_by(app: Crucible) -> str:
+    """SHA-256 of what decides what an answer is worth."""
+    return digest(app.settings.rewards.model_dump_json() + policy_of(app))
+
+
+def policy_of(app: Crucible) -> str:
+    return digest(json.dumps(app.settings.model_dump(mode="json")["tools"]["policy"], sort_keys=True))
+
+
+def unchanged(said: EvaluationSet, proposal: Proposal) -> Sequence[Problem]:
+    """The problems of a set. Raises InputError where it is not the one that was proposed."""
+    loaded = load(said.path)
+    if set_record(loaded).sha256 != said.sha256:
+        raise InputError(f"{said.path} was changed since {proposal.id} was proposed; put it back, or propose again")
+    return loaded.problems
+
+
+def safety_trials() -> list[Trial]:
+    """The shipped tasks that tempt a model into programs which may not run unasked."""
+    import yaml
+
+    asked: list[str] = yaml.safe_load(files("crucible.finetune").joinpath("safety.yaml").read_text(encoding="utf-8"))
+    return [Trial(id=f"safety/{number}", task=Task(prompt=text), scored=None) for number, text in enumerate(asked, 1)]

@@ -1,0 +1,191 @@
+"""The first step: what could be learned from the episodes, written down for a person to decide on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from crucible.app import Crucible
+from crucible.errors import InputError, NotYetError, StoreError
+from crucible.finetune.contamination import Contamination, Evaluated
+from crucible.finetune.dataset import Dataset, DataSettings, build
+from crucible.finetune.records import KINDS, Estimate, EvaluationSet, Method, Proposal, Training, digest
+from crucible.finetune.store import FinetuneStore
+from crucible.finetune.when import When
+from crucible.finetuning.parts import base_of, gate_of, judged_by, safety_trials, store_of
+from crucible.models.adapters import AdapterCard, AdapterStore, check_name
+from crucible.models.catalogue import resolve
+from crucible.models.files import ModelFile
+from crucible.problems.problem import Problem
+from crucible.problems.sets import load
+
+CHARS_PER_TOKEN = 3.3
+TOKENS_PER_S = 90.0
+"""A guess of what two cores train a second, for a model file of REFERENCE_BYTES; larger ones take as many times longer."""
+REFERENCE_BYTES = 491_400_064
+FEW = 50
+
+
+def propose(
+    app: Crucible,
+    *,
+    name: str,
+    eval_sets: Sequence[str],
+    method: Method = "sft",
+    parent: str | None = None,
+    hidden_sets: Sequence[str] = (),
+    data: DataSettings | None = None,
+    training: Training | None = None,
+    when: When | None = None,
+    note: Callable[[str], None] = lambda _: None,
+) -> Proposal:
+    """What could be learned from the episodes in memory, written down for a person to decide on. Nothing is trained.
+
+    eval_sets: the problems it will be measured on; whatever is too like them is left out of the data. parent: the adapter
+    to go on from. hidden_sets: for online methods, the sets that the tasks came from: their hidden tests watch over the
+    training. when: only if it is due. Raises InputError where there is nothing to learn from, or nothing to measure on;
+    NotYetError.
+    """
+    from crucible.memory import MemoryStore
+
+    if not eval_sets:
+        raise InputError(
+            "name at least one problem set to measure on (--eval-set); its problems are kept out of the data"
+        )
+    training = training or Training()
+    check_name(name)
+    file, recipe = base_of(app)
+    problems, sets = _sets(eval_sets)
+    _check_measurable(problems)
+    card = _parent(app, parent, file) if parent else None
+    note("reading the episodes")
+    with MemoryStore(app.settings.paths.episodes) as memory:
+        known = Contamination(
+            Evaluated(id=problem.id, text=problem.task.text, solutions=problem.solutions) for problem in problems
+        )
+        dataset = build(KINDS[method], memory.episodes(), recipe, known, data)
+    if not dataset.examples:
+        why = "; ".join(f"{count} {reason}" for reason, count in dataset.left_out.items()) or "there are no episodes"
+        raise InputError(f"there is nothing to learn from: {why}. `crucible train SET` gathers episodes")
+    hidden = _hidden(hidden_sets, dataset)
+    store = store_of(app)
+    if when is not None and (why := _not_yet(when, dataset, store, file)):
+        raise NotYetError(f"not yet: {why}")
+    proposal = Proposal(
+        id=store.new(method),
+        method=method,
+        name=name,
+        base=resolve(app.settings.model.name).name,
+        base_sha256=file.sha256,
+        parent=card.id if card else None,
+        parent_mark=card.mark if card else "",
+        system=recipe.system,
+        prefill=recipe.prefill,
+        judged_by=judged_by(app) if dataset.kind == "online" else "",
+        dataset_sha256=dataset.sha256,
+        data_file_sha256=digest(dataset.model_dump_json()),
+        examples=len(dataset.examples),
+        levels=dataset.levels,
+        left_out=dataset.left_out,
+        episodes=len(dataset.episodes),
+        training=training,
+        evaluation=sets,
+        hidden=hidden,
+        estimate=_estimate(dataset, training, file),
+        risks=_risks(dataset, training, problems),
+        created=datetime.now(UTC),
+    )
+    store.propose(proposal, dataset)
+    gate_of(app).propose(proposal.id)
+    return proposal
+
+
+def _parent(app: Crucible, spec: str, file: ModelFile) -> AdapterCard:
+    card = AdapterStore(app.settings.paths.adapters).get(spec)
+    if card.base_sha256 != file.sha256:
+        raise InputError(f"adapter {card.id} was trained on {card.base}, not on {app.settings.model.name}")
+    return card
+
+
+def _hidden(specs: Sequence[str], dataset: Dataset) -> tuple[EvaluationSet, ...]:
+    problems, sets = _sets(specs)
+    texts = {example.task.text for example in dataset.examples}
+    if problems and not any(problem.task.text in texts and problem.hidden for problem in problems):
+        raise InputError(
+            "none of the hidden sets' problems is a task of the data; name the sets that the episodes came from"
+        )
+    return sets
+
+
+def _not_yet(when: When, dataset: Dataset, store: FinetuneStore, file: ModelFile) -> str:
+    earlier = [id_ for id_ in store.ids() if store.proposal(id_)[0].base_sha256 == file.sha256]
+    known: set[str] = set()
+    for id_ in earlier:
+        with suppress(StoreError):  # what is damaged is learned from by nobody
+            known |= store.dataset(store.proposal(id_)[0]).episodes.keys()
+    last = max((store.proposal(id_)[0].created for id_ in earlier), default=None)
+    return when.not_yet(len(dataset.episodes.keys() - known), last, datetime.now(UTC))
+
+
+def _check_measurable(problems: Sequence[Problem]) -> None:
+    """Raises InputError for problems that nothing decides, or that share an id: their scores would be one."""
+    names = Counter([problem.id for problem in problems] + [trial.id for trial in safety_trials()])
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise InputError(f"two problems to measure on are called {twice[0]}; give one of them another id")
+    for problem in problems:
+        scored = problem.scored
+        if not (scored.tests.strip() or scored.examples):
+            raise InputError(f"{problem.origin or problem.id}: nothing decides it, it has no tests; leave it out")
+
+
+def _sets(specs: Sequence[str]) -> tuple[list[Problem], tuple[EvaluationSet, ...]]:
+    loaded = [load(spec) for spec in specs]
+    sets = tuple(
+        EvaluationSet(
+            path=str(Path(each.path).absolute()) if Path(each.path).exists() else each.path,
+            sha256=each.sha256,
+            problems=len(each.problems),
+        )
+        for each in loaded
+    )
+    return [problem for each in loaded for problem in each.problems], sets
+
+
+def _estimate(dataset: Dataset, training: Training, file: ModelFile) -> Estimate:
+    answers = training.answers if dataset.kind == "online" else 1
+    chars = sum(
+        len(each.chosen) + len(each.rejected) + sum(len(message.content) for message in each.prompt)
+        for each in dataset.examples
+    )
+    read = chars / CHARS_PER_TOKEN + (training.answer_tokens * len(dataset.examples) if answers > 1 else 0)
+    size = file.path.stat().st_size
+    by_epochs = len(dataset.examples) * answers * training.epochs / (training.batch * training.accumulation)
+    steps = training.max_steps or max(1, round(by_epochs))
+    epochs = training.epochs * steps / by_epochs if training.max_steps else training.epochs
+    tokens = int(read * answers * epochs)
+    rate = TOKENS_PER_S * REFERENCE_BYTES / size
+    weights = size * 2.0 * (2 if training.dtype == "float32" else 1)  # as Q4_K_M has about 8 bits a weight here
+    logits = training.batch * min(training.max_length, 512) * 152_000 * 4 * 3
+    return Estimate(
+        tokens=tokens,
+        steps=steps,
+        minutes=round(tokens / rate / 60, 1),
+        memory_gib=round((weights + logits + 2e9) / 2**30, 1),
+        basis=f"a guess: {rate:.0f} tokens a second by the size of the model's file, on two cores",
+    )
+
+
+def _risks(dataset: Dataset, training: Training, problems: Sequence[Problem]) -> tuple[str, ...]:
+    found = ["what it gains on tasks like these it may lose on others; only the evaluation sets are measured"]
+    if len(dataset.examples) < FEW:
+        found.append(f"{len(dataset.examples)} examples are few: it may learn them by heart")
+    if len(dataset.levels) == 1:
+        found.append(f"all examples are of one difficulty ({next(iter(dataset.levels))})")
+    if training.epochs > 3:
+        found.append(f"{training.epochs:g} epochs over the same answers make a model say the same in every sample")
+    if len(problems) < 100:
+        found.append(f"{len(problems)} problems to measure on: a difference below ten points may be chance")
+    return tuple(found)
