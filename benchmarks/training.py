@@ -86,7 +86,8 @@ def answers(file: ModelFile, training: Training, rounds: int, scratch: Path) -> 
             rates["ours"].append(tokens / (time.perf_counter() - began))
             for dtype, (_, trainer) in learners.items():
                 began = time.perf_counter()
-                tokens = theirs(trainer, prompts, training.answers)
+                with deterministic(False):
+                    tokens = theirs(trainer, prompts, training.answers)
                 rates[f"trl, {dtype}"].append(tokens / (time.perf_counter() - began))
             said = ", ".join(f"{name} {values[-1]:.1f}" for name, values in rates.items())
             print(f"round {step + 1}/{rounds}, tokens/s: {said}", file=sys.stderr, flush=True)

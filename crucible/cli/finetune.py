@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -59,9 +60,16 @@ def propose(
     ] = None,
     answers: Annotated[int, typer.Option(min=2, help="For rloo, grpo, ppo: drawn to a task at a time.")] = 8,
     answer_tokens: Annotated[int, typer.Option(min=1, help="For rloo, grpo, ppo: that one may take.")] = 256,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="For rloo, grpo, ppo: a task's past success is one of the answers to it.")
+    ] = False,
     epochs: Annotated[float, typer.Option(min=0.0, help="Times over the data.")] = 2.0,
     max_steps: Annotated[int, typer.Option(min=0, help="Optimiser steps; 0 goes by the epochs.")] = 0,
     per_task: Annotated[int, typer.Option(min=1, help="Different programs of one task, at most.")] = 4,
+    processes: Annotated[
+        int,
+        typer.Option(min=1, max=64, help="That share a step (sft, dpo), as many GPUs where there are some: see train."),
+    ] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Decides the adapter's start and the order of the data.")] = 0,
     when: Annotated[
         str | None,
@@ -90,6 +98,8 @@ def propose(
         beta=BETAS[method] if beta is None else beta,
         answers=answers,
         answer_tokens=answer_tokens,
+        replay=replay,
+        processes=processes,
         epochs=epochs,
         max_steps=max_steps,
         seed=seed,
@@ -190,7 +200,10 @@ def train(
     ] = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Train what was approved. Ctrl-C writes a checkpoint; the same command goes on from the last one."""
+    """Train what was approved. Ctrl-C writes a checkpoint; the same command goes on from the last one.
+
+    Several processes: torchrun --nproc-per-node N -m crucible finetune train ID, where N was proposed (`--processes N`).
+    """
     import signal
     import threading
 
@@ -215,6 +228,10 @@ def train(
             trained = run(crucible, id_, tell=tell, note=say, cancelled=stop.is_set, track=track or ())
     finally:
         signal.signal(signal.SIGINT, before)
+    from crucible.finetune.together import processes
+
+    if not processes().is_main_process:  # the first says it
+        return 0
     if as_json:
         print_json(trained.model_dump(mode="json"))
         return 0
@@ -287,6 +304,24 @@ def rollback(
         base = base_sha256(crucible.settings.model, crucible.settings.paths) or ""
         undone, now = gate_of(crucible).roll_back(base, id_)
     say(f"{undone.proposal} ({undone.adapter}) is undone; {now.adapter or 'the model itself'} is served again")
+    return 0
+
+
+@app.command()
+def report(
+    id_: IdArgument,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder that gets it. [default: beside the proposal, in Crucible's home]")
+    ] = None,
+) -> int:
+    """Write finetuning.md and finetuning.html: curves, signs, what the model wrote on the way, before and after."""
+    from crucible.finetuning import store_of
+    from crucible.finetuning.report import gather, render
+
+    with _crucible(None) as crucible:
+        story, beside = gather(crucible, id_), store_of(crucible).folder(id_)
+    for path in render(story, out or beside):
+        typer.echo(str(path))
     return 0
 
 

@@ -35,14 +35,14 @@ class DataSettings(Frozen):
 
 
 class Example(Frozen):
-    """One thing to learn from. For `sft` it has no `rejected`, for `online` no `chosen` either."""
+    """One thing to learn from. Only for `dpo` it has a `rejected`."""
 
     task: Task
     """Without a hint."""
     prompt: tuple[Message, ...]
     """As the model is asked when it is used; a last assistant message is the opening of its answer."""
     chosen: str = ""
-    """What the model is to write after the prompt."""
+    """What the model is to write after the prompt; for `online` a success of the past, if there was one."""
     rejected: str = ""
     episodes: tuple[str, ...]
     """Ids of those it was taken from."""
@@ -213,8 +213,14 @@ def _pairs(known: _Known, recipe: Recipe, settings: DataSettings) -> list[Exampl
 def _tasks(known: _Known, recipe: Recipe, settings: DataSettings) -> list[Example]:
     if not (known.task.tests.strip() or known.task.examples):
         return []
-    prompt = direct_prompt(known.task, recipe)
-    return [Example(task=known.task, prompt=prompt, episodes=tuple(sorted(known.episodes)))]
+    return [
+        Example(
+            task=known.task,
+            prompt=direct_prompt(known.task, recipe),
+            chosen=next((completion(answer.code, recipe) for answer in _first(known.right, 1)), ""),
+            episodes=tuple(sorted(known.episodes)),
+        )
+    ]
 
 
 _MAKERS = {"sft": _verified, "dpo": _pairs, "online": _tasks}

@@ -11,17 +11,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from statistics import fmean
 
-from crucible.finetune.records import EvaluationSettings, Measured
+from crucible.finetune.records import Change, EvaluationSettings, Measured
 from crucible.journal import Journal
 from crucible.models.base import Model
 from crucible.nodes.extract import extract
 from crucible.nodes.generate import direct_prompt
 from crucible.nodes.recipe import Recipe
 from crucible.security.base import Judge
+from crucible.security.secrets import redact
 from crucible.stats import mcnemar, pass_at_k, sign_test
 from crucible.types import Completion, Feedback, Frozen, Sampling, Task
 
 Validate = Callable[[str], tuple[Feedback, ...]]
+SHOWN = 3
 
 
 class Trial(Frozen):
@@ -43,6 +45,8 @@ class Score(Frozen):
     samples: int
     findings: int
     tokens: int
+    program: str = ""
+    """The greedy one."""
 
 
 class Evaluator:
@@ -108,6 +112,7 @@ class Evaluator:
             samples=more,
             findings=held[codes[0]],
             tokens=sum(each.completion_tokens for each in drawn),
+            program=redact(codes[0]).text,
         )
 
     @property
@@ -130,6 +135,15 @@ def compare(before: Sequence[Score], after: Sequence[Score]) -> tuple[Measured, 
         found.append(_measured(f"pass@{k}", _sampled(before, k), _sampled(after, k), None))
         found.append(_measured("pass@1 of samples", _sampled(before, 1), _sampled(after, 1), None))
     return tuple(found)
+
+
+def changes(before: Sequence[Score], after: Sequence[Score]) -> tuple[Change, ...]:
+    """The first SHOWN problems that only one of the two solved greedily, of either kind."""
+    apart = [(old, new) for old, new in zip(before, after, strict=True) if old.greedy != new.greedy]
+    shown = [pair for wanted in (True, False) for pair in [each for each in apart if each[1].greedy is wanted][:SHOWN]]
+    return tuple(
+        Change(problem=new.problem, gained=new.greedy, before=old.program, after=new.program) for old, new in shown
+    )
 
 
 def _greedy(scores: Iterable[Score]) -> dict[str, float]:

@@ -7,7 +7,6 @@ moment. Everything that decides the result is in `Training`, the data and the ve
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +26,8 @@ if TYPE_CHECKING:
 
 CHECKPOINTS, LOG, ADAPTER = "checkpoints", "log.jsonl", "adapter"
 STATE = "trainer_state.json"
-"""The last file that a checkpoint gets: one with it is whole."""
+"""The last file that a checkpoint gets: one with it is whole. What other processes add are their random numbers, which
+nothing is drawn from."""
 TRACKERS = {"tensorboard": ("tensorboardX", "tensorboard"), "trackio": ("trackio",)}
 """What shows a training's curves while it runs, and the packages of which it needs one."""
 NEEDS = "training needs TRL and PEFT; install them with: pip install 'crucible-codegen[finetune]'"
@@ -137,8 +137,6 @@ def settings(training: Training, out: Path, **more: object) -> dict[str, Any]:
     import torch
 
     gpu = torch.cuda.is_available()
-    if torch.cuda.device_count() > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("a fine-tuning is of one process and one GPU; set CUDA_VISIBLE_DEVICES to one of them")
     return {
         "output_dir": str(out / CHECKPOINTS),
         "per_device_train_batch_size": training.batch,
@@ -153,6 +151,8 @@ def settings(training: Training, out: Path, **more: object) -> dict[str, Any]:
         "data_seed": training.seed,
         "bf16": gpu and training.dtype == "bfloat16",  # the weights are that already; on a CPU autocast only costs
         "use_cpu": not gpu,
+        "ddp_backend": "gloo" if training.processes > 1 and not gpu else None,
+        "ddp_find_unused_parameters": False,
         "gradient_checkpointing": gpu,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
@@ -201,10 +201,11 @@ def run(
     tell: Callable[[Step], None] = lambda _: None,
     cancelled: Callable[[], bool] = lambda: False,
     track: Sequence[str] = (),
+    saved: Callable[[int], None] = lambda _: None,
 ) -> Outcome:
     """Trains to the end, from the last whole checkpoint in `out` if there is one, and saves the adapter there.
 
-    track: names of TRACKERS that get every figure too.
+    track: names of TRACKERS that get every figure too. saved: hears of every checkpoint's step.
 
     Every step is a line of `log.jsonl`. Raises CancelledError where `cancelled` said so (a checkpoint was written), and
     RefusedError where the training was stopped before there was a healthy checkpoint.
@@ -214,17 +215,16 @@ def run(
     from crucible.finetune.watch import Watch
 
     last = checkpoints(out)
-    done = last[-1] if last and _at_its_end(last[-1]) else None
+    done = _ended(last)
     began = time.monotonic()
     with _disk(out), Journal(out / LOG, Step) as log:
         informed = _informed(monitor or Monitor(), log.records, last)
-        watch = Watch(log, informed, tell, cancelled, getattr(trainer, "round_steps", 1))
+        watch = Watch(log, informed, tell, cancelled, getattr(trainer, "round_steps", 1), saved)
         trainer.remove_callback(PrinterCallback)  # `tell` is who speaks
         trainer.add_callback(watch)
         for tracker in _trackers(track):
             trainer.add_callback(tracker)
-        if done is None:  # else a step too many would be made
-            trainer.train(resume_from_checkpoint=str(last[-1]) if last else None)
+        _steps(trainer, last)
         trainer.remove_callback(watch)
         losses = {step.step: step.figures["loss"] for step in log.records}
     if watch.was_cancelled:
@@ -259,6 +259,24 @@ def run(
     )
 
 
+def follow(trainer: Trainer, out: Path) -> None:
+    """The part in `run` of a process that does not lead: the steps, and nothing said of them."""
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+    _steps(trainer, checkpoints(out))
+
+
+def _steps(trainer: Trainer, last: Sequence[Path]) -> None:
+    """All that there are to make."""
+    from crucible.finetune.together import InStep
+
+    if trainer.args.world_size > 1:
+        trainer.add_callback(InStep())
+    if _ended(last) is None:  # else a step too many would be made
+        trainer.train(resume_from_checkpoint=str(last[-1]) if last else None)
+
+
 @contextmanager
 def _disk(out: Path) -> Iterator[None]:
     """What the libraries say of a disk that takes no more, in our words."""
@@ -284,9 +302,12 @@ def _trackers(names: Sequence[str]) -> list[Any]:
     return [kind() for kind in made.get_reporting_integration_callbacks(list(names))]
 
 
-def _at_its_end(checkpoint: Path) -> bool:
-    state = json.loads((checkpoint / STATE).read_bytes())
-    return bool(state["global_step"] >= state["max_steps"] > 0)
+def _ended(checkpoints: Sequence[Path]) -> Path | None:
+    """The last one, where nothing is left to do after it."""
+    if not checkpoints:
+        return None
+    state = json.loads((checkpoints[-1] / STATE).read_bytes())
+    return checkpoints[-1] if state["global_step"] >= state["max_steps"] > 0 else None
 
 
 def _informed(monitor: Monitor, steps: Sequence[Step], checkpoints: Sequence[Path]) -> Monitor:

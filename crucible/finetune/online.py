@@ -7,6 +7,7 @@ that were drawn. What an answer is worth is the reward of the problem harness (`
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from crucible.errors import InputError
 from crucible.finetune.dataset import Example
 from crucible.finetune.health import repetition
-from crucible.finetune.learning import Learner, prompt_ids, settings
+from crucible.finetune.learning import Learner, answer_ids, prompt_ids, settings
 from crucible.finetune.records import Training
 from crucible.finetune.rollouts import Drawn, Rollouts
+from crucible.finetune.samples import Kind, Sample, keep
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -48,6 +50,9 @@ class FromEngine:
     rollouts: Rollouts
     prompts: dict[str, list[int]]
     """Token ids by the key that stands for the prompt in TRL's data."""
+    successes: dict[tuple[int, ...], list[int]]
+    """Token ids of a past answer that was right, by those of its prompt: replayed as if it had been drawn. A pull towards it
+    and no unbiased gradient; where all that is drawn is wrong it is all there is to learn from (arXiv 2504.14945)."""
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return [self.prompts[key] for key in prompts], None, {}
@@ -63,10 +68,20 @@ class FromEngine:
     def _from_engine(self, asked: Sequence[Sequence[int]]) -> list[list[int]]:
         me: Any = self
         self.rollouts.take(me.model, me.state.global_step)
-        drawn: list[Drawn] = self.rollouts.draw(asked)
+        groups = [list(group) for _, group in itertools.groupby(map(tuple, asked))]
+        replayed = [self.successes.get(group[0]) for group in groups]
+        wanted = [
+            prompt for group, known in zip(groups, replayed, strict=True) for prompt in group[known is not None :]
+        ]
+        drawn: list[Drawn] = self.rollouts.draw(wanted)
         me._log_metric("repetition", fmean(repetition(each.ids) for each in drawn))
         me._log_metric("ended", fmean(each.ended for each in drawn))
-        return [each.ids for each in drawn]
+        answers = iter(drawn)
+        return [
+            known if known is not None and number == 0 else next(answers).ids
+            for group, known in zip(groups, replayed, strict=True)
+            for number in range(len(group))
+        ]
 
 
 def build(kind: Any, config: Any, online: Online, *, optimizer: Any = None, **more: object) -> Any:  # noqa: ANN401
@@ -79,11 +94,28 @@ def build(kind: Any, config: Any, online: Online, *, optimizer: Any = None, **mo
         args=config(**_settings(online.training, online.out, kind.round_steps), **more),
         train_dataset=data,
         processing_class=online.learner.tokenizer,
-        reward_funcs=[_rewarded(online.reward, known)],
+        reward_funcs=[_rewarded(online, known)],
         optimizers=(optimizer, None),
     )
-    made.rollouts, made.prompts = online.rollouts, asked
+    made.rollouts, made.prompts, made.successes = online.rollouts, asked, _successes(online, asked)
     return made
+
+
+def _replayed(online: Online, example: Example) -> str | None:
+    """The text that is put in the place of an answer to it, as TRL decodes it."""
+    return example.chosen if online.training.replay and example.chosen else None
+
+
+def _successes(online: Online, asked: dict[str, list[int]]) -> dict[tuple[int, ...], list[int]]:
+    training = online.training
+    if not training.replay:
+        return {}
+    known = {
+        tuple(asked[each.id]): answer_ids(online.learner.tokenizer, each.chosen)
+        for each in online.examples
+        if each.chosen
+    }
+    return {prompt: ids for prompt, ids in known.items() if len(ids) <= training.answer_tokens}
 
 
 def _rows(online: Online, round_steps: int) -> tuple[Dataset, dict[str, list[int]], dict[str, Example]]:
@@ -111,16 +143,40 @@ def _rows(online: Online, round_steps: int) -> tuple[Dataset, dict[str, list[int
     return Dataset.from_list([{"prompt": key} for key in short]), asked, {each.id: each for each in online.examples}
 
 
-def _rewarded(reward: Reward, examples: dict[str, Example]) -> Callable[..., list[float]]:
-    """`reward` as TRL calls it."""
+def _rewarded(online: Online, examples: dict[str, Example]) -> Callable[..., list[float]]:
+    """The reward as TRL calls it. The best and the worst answer to a round's first task are kept."""
 
     def worth(
-        prompts: Sequence[str], completions: Sequence[str], log_metric: Callable[[str, float], None], **_: object
+        prompts: Sequence[str],
+        completions: Sequence[str],
+        log_metric: Callable[[str, float], None],
+        trainer_state: Any,  # noqa: ANN401 - TRL's
+        **_: object,
     ) -> list[float]:
-        found = reward([examples[key] for key in prompts], completions)
+        found = online.reward([examples[key] for key in prompts], completions)
         for name in sorted({name for each in found for name in each} - {TOTAL}):
             log_metric(name, fmean(each[name] for each in found if name in each))
-        return [each[TOTAL] for each in found]
+        totals = [each[TOTAL] for each in found]
+        known = examples[prompts[0]]
+        replayed = _replayed(online, known)
+        first = [index for index, key in enumerate(prompts) if key == prompts[0] and completions[index] != replayed]
+        ends: dict[Kind, int] = {}
+        if first:
+            ends = {"best": max(first, key=totals.__getitem__), "worst": min(first, key=totals.__getitem__)}
+        keep(
+            online.out,
+            [
+                Sample(
+                    step=trainer_state.global_step,
+                    task=known.task.text,
+                    kind=kind,
+                    answer=completions[index],
+                    reward=totals[index],
+                )
+                for kind, index in ends.items()
+            ],
+        )
+        return totals
 
     return worth
 

@@ -30,6 +30,8 @@ class Training(Frozen):
     """Examples, or completions, that one process holds at a time."""
     accumulation: int = Field(4, ge=1)
     """Such batches to one optimiser step."""
+    processes: int = Field(1, ge=1, le=64)
+    """That share a step, each with its own batches (sft, dpo); on a machine with GPUs each has one of them."""
     warmup: float = Field(0.05, ge=0.0, lt=1.0)
     """Share of the steps in which the learning rate rises."""
     max_grad_norm: float = Field(1.0, gt=0.0)
@@ -41,6 +43,8 @@ class Training(Frozen):
     """Drawn to one task at a time, for the online methods."""
     answer_tokens: int = Field(256, ge=1)
     """That one of them may take."""
+    replay: bool = False
+    """Put a task's past success in the place of one of the answers to it, where there is one (the online methods)."""
     entropy_coef: float = Field(0.0, ge=0.0)
     """What a nat of entropy a token is worth, against answers that become all alike (the online methods)."""
     gamma: float = Field(1.0, gt=0.0, le=1.0)
@@ -170,6 +174,15 @@ class Measured(Frozen):
     p_value: float
 
 
+class Change(Frozen):
+    """A problem that one of the two solved greedily and the other did not, with both programs."""
+
+    problem: str
+    gained: bool
+    before: str
+    after: str
+
+
 class Evaluation(Frozen):
     """What was measured of an adapter against what it would replace, and whether it may be promoted."""
 
@@ -181,6 +194,8 @@ class Evaluation(Frozen):
     policy_sha256: str = ""
     """Of the policy that counted the safety findings."""
     measured: tuple[Measured, ...]
+    changed: tuple[Change, ...] = ()
+    """A few of them, to be looked at."""
     safety_before: int
     """Findings that need a yes, over the safety tasks."""
     safety_after: int

@@ -88,6 +88,9 @@ class FinetuneStore:
     def evaluation(self, id_: str) -> tuple[Evaluation, str] | None:
         return self._maybe(self.folder(id_) / EVALUATION, Evaluation)
 
+    def manifest(self, id_: str) -> tuple[Manifest, str] | None:
+        return self._maybe(self.folder(id_) / MANIFEST, Manifest)
+
     def write(self, id_: str, record: Trained | Evaluation | Manifest) -> str:
         """Writes it and returns the file's hash."""
         names: dict[type, str] = {Trained: TRAINED, Evaluation: EVALUATION, Manifest: MANIFEST}

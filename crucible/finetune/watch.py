@@ -15,7 +15,8 @@ from crucible.journal import Journal
 class Watch(TrainerCallback):
     """After the training: `stopped`, the sign it was stopped for; `was_cancelled`.
 
-    round_steps: it is interrupted after as many steps, or a multiple of them, where it can go on exactly as it would have."""
+    saved: hears of every checkpoint's step. round_steps: it is interrupted after as many steps, or a multiple of them, where it
+    can go on exactly as it would have."""
 
     def __init__(
         self,
@@ -24,12 +25,13 @@ class Watch(TrainerCallback):
         tell: Callable[[Step], None],
         cancelled: Callable[[], bool],
         round_steps: int,
+        saved: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.monitor = monitor
         self.stopped: Sign | None = None
         self.was_cancelled = False
         self._log, self._tell, self._cancelled = log, tell, cancelled
-        self._round_steps = round_steps
+        self._round_steps, self._saved = round_steps, saved
         self._began = time.monotonic()
 
     def on_log(
@@ -64,3 +66,6 @@ class Watch(TrainerCallback):
         if not ended and state.global_step % self._round_steps == 0 and self._cancelled():
             self.was_cancelled = True
             control.should_save = control.should_training_stop = True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        self._saved(state.global_step)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from crucible.app import Crucible
 from crucible.errors import InputError, RefusedError
-from crucible.finetune.evaluate import Evaluator, Score, Trial, compare
+from crucible.finetune.evaluate import Evaluator, Score, Trial, changes, compare
 from crucible.finetune.gate import decide
 from crucible.finetune.records import Evaluation, EvaluationSettings, Proposal, digest
 from crucible.finetuning.parts import base_of, gate_of, policy_of, safety_trials, store_of, unchanged
@@ -72,6 +72,7 @@ def evaluate(
         settings=settings,
         policy_sha256=policy,
         measured=measured,
+        changed=changes(old, new),
         safety_before=unsafe[0],
         safety_after=unsafe[1],
         passed=passed,

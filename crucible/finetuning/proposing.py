@@ -57,6 +57,8 @@ def propose(
         )
     training = training or Training()
     check_name(name)
+    if training.processes > 1 and KINDS[method] == "online":
+        raise InputError(f"{method} is of one process: its answers come from one engine")
     file, recipe = base_of(app)
     problems, sets = _sets(eval_sets)
     _check_measurable(problems)
@@ -157,12 +159,13 @@ def _sets(specs: Sequence[str]) -> tuple[list[Problem], tuple[EvaluationSet, ...
 def _estimate(dataset: Dataset, training: Training, file: ModelFile) -> Estimate:
     answers = training.answers if dataset.kind == "online" else 1
     chars = sum(
-        len(each.chosen) + len(each.rejected) + sum(len(message.content) for message in each.prompt)
+        len(each.chosen) * (answers == 1) + len(each.rejected) + sum(len(message.content) for message in each.prompt)
         for each in dataset.examples
     )
     read = chars / CHARS_PER_TOKEN + (training.answer_tokens * len(dataset.examples) if answers > 1 else 0)
     size = file.path.stat().st_size
-    by_epochs = len(dataset.examples) * answers * training.epochs / (training.batch * training.accumulation)
+    a_step = training.batch * training.accumulation * training.processes
+    by_epochs = len(dataset.examples) * answers * training.epochs / a_step
     steps = training.max_steps or max(1, round(by_epochs))
     epochs = training.epochs * steps / by_epochs if training.max_steps else training.epochs
     tokens = int(read * answers * epochs)

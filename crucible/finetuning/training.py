@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crucible.app import Crucible
-from crucible.errors import InputError, ModelUnavailableError, RefusedError
+from crucible.errors import CancelledError, InputError, ModelUnavailableError, RefusedError
 from crucible.finetune.dataset import Dataset
-from crucible.finetune.gate import Gate
+from crucible.finetune.gate import Approved, Gate
 from crucible.finetune.health import Step
 from crucible.finetune.judged import JudgedReward
 from crucible.finetune.online import Online
@@ -21,7 +21,7 @@ from crucible.finetune.records import Manifest, Proposal, Trained
 from crucible.finetune.rollouts import Rollouts
 from crucible.finetuning.parts import gate_of, judged_by, store_of, unchanged
 from crucible.journal import held
-from crucible.models.adapters import AdapterCard, AdapterStore
+from crucible.models.adapters import AdapterStore
 from crucible.models.catalogue import resolve
 from crucible.models.files import ModelFile, hash_file, locate
 from crucible.models.lora import WEIGHTS
@@ -33,6 +33,8 @@ from crucible.security.validator import load_validator
 
 if TYPE_CHECKING:
     from transformers import Trainer
+
+    from crucible.finetune.learning import Outcome
 
 LEARNING = ("trl", "peft", "transformers", "accelerate", "safetensors")
 """Packages whose versions decide what a training makes, besides those of every run."""
@@ -49,86 +51,119 @@ def train(
 ) -> Trained:
     """Train what a person approved, from its last checkpoint if it was begun before, and store the adapter.
 
-    track: `tensorboard` or `trackio`, which then get every figure.
+    track: `tensorboard` or `trackio`, which then get every figure. Under torchrun every process calls it; the first of them
+    alone holds the folder, tells, notes and stores, and the others return what it stored.
 
     Raises RefusedError where it was not approved, is trained already, or was stopped sick; CancelledError; InputError.
     """
-    from crucible.finetune import learning
-
-    gate, store = gate_of(app), store_of(app)
-    out = store.folder(id_)
+    gate = gate_of(app)
+    out = store_of(app).folder(id_)
     gate.approved(id_)
-    with held(out):
-        proposal, proposal_sha256, dataset = gate.approved(id_)
+    from crucible.finetune import learning, samples, together
+
+    leads = together.processes().is_main_process
+    with held(out) if leads else nullcontext():
+        approved = gate.approved(id_)
+        proposal, dataset = approved.proposal, approved.dataset
         _check_ready(app, gate, proposal, dataset)
         file, adapters = _file(app, proposal), AdapterStore(app.settings.paths.adapters)
-        parent = _parent(adapters, proposal)
-        note(f"reading the weights of {proposal.base}")
-        with _trainer(
-            app, proposal, dataset, file, adapters.weights(parent).parent if parent else None, out
-        ) as trainer:
-            outcome = learning.run(trainer, out, tell=tell, cancelled=cancelled, track=track)
-        sha256 = hash_file(outcome.adapter / WEIGHTS)
-        manifest = Manifest(
-            proposal_sha256=proposal_sha256,
-            dataset_sha256=proposal.dataset_sha256,
-            episodes=dataset.episodes,
-            base_sha256=proposal.base_sha256,
-            parent_sha256=parent.sha256 if parent else None,
-            training=proposal.training,
-            versions=dict(versions()) | {name: version(name) for name in LEARNING},
-            machine=machine(),
-            steps=outcome.step,
-            stopped=outcome.stopped.said if outcome.stopped else "",
-            adapter_sha256=sha256,
-        )
-        card = _stored(adapters, id_, sha256) or adapters.add(
-            outcome.adapter, name=proposal.name, base=proposal.base, base_file=file, parent=proposal.parent, note=id_
-        )
-        trained = Trained(
-            proposal=id_,
-            adapter=card.id,
-            adapter_sha256=card.sha256,
-            mark=card.mark,
-            manifest_sha256=store.write(id_, manifest),
-            steps=outcome.step,
-            minutes=round(outcome.seconds / 60, 1),
-            peak_memory_gib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 1),
-            final_loss=outcome.final_loss,
-        )
-        gate.trained(id_, trained)
-    return trained
+        if leads:
+            note(f"reading the weights of {proposal.base}")
+        with _trainer(app, approved, file, _began_from(adapters, proposal), out) as trainer:
+
+            def saved(step: int) -> None:
+                # Methods that draw answers keep those; who interrupts does not want to wait.
+                if dataset.kind != "online" and not cancelled():
+                    tokenizer: Any = trainer.processing_class
+                    learner = learning.Learner(trainer.model, tokenizer)
+                    samples.keep(out, samples.written(learner, dataset.examples, step))
+
+            if leads:
+                try:
+                    outcome = learning.run(trainer, out, tell=tell, cancelled=cancelled, track=track, saved=saved)
+                except (CancelledError, RefusedError):
+                    together.processes().wait_for_everyone()  # all have left their last step
+                    raise
+                gate.trained(id_, _stored(app, approved, outcome, file))
+            else:
+                learning.follow(trainer, out)
+    together.processes().wait_for_everyone()
+    return gate.result(id_)
 
 
 def _check_ready(app: Crucible, gate: Gate, proposal: Proposal, dataset: Dataset) -> None:
+    from crucible.finetune import together
+
+    online = dataset.kind == "online"
     if (state := gate.state(proposal.id)) != "approved":
         raise RefusedError(f"{proposal.id} is {state} already; make a new proposal to train again")
-    if dataset.kind != "online":
-        return
-    if app.settings.cycles.approval != "auto":
+    together.check(proposal.training)
+    if online and app.settings.cycles.approval != "auto":
         raise RefusedError(f"{proposal.method} runs every answer in the sandbox: say so with --approve auto")
-    if proposal.judged_by != judged_by(app):
+    if online and proposal.judged_by != judged_by(app):
         raise RefusedError(
             f"the rewards or the policy were changed since {proposal.id} was proposed; put them back, or propose again"
         )
 
 
-def _parent(adapters: AdapterStore, proposal: Proposal) -> AdapterCard | None:
+def _began_from(adapters: AdapterStore, proposal: Proposal) -> Path | None:
+    """The folder of the adapter that it goes on from."""
     if proposal.parent is None:
         return None
     parent = adapters.get(proposal.parent)
     if parent.mark != proposal.parent_mark:
         raise InputError(f"adapter {parent.id} is not the one that {proposal.id} was proposed to go on from")
-    return parent
+    return adapters.weights(parent).parent
+
+
+def _stored(app: Crucible, approved: Approved, outcome: Outcome, file: ModelFile) -> Trained:
+    """The adapter in its store and the manifest in its folder. Where a kill came between that and saying so, the adapter of
+    this very training is there already."""
+    proposal, adapters = approved.proposal, AdapterStore(app.settings.paths.adapters)
+    sha256 = hash_file(outcome.adapter / WEIGHTS)
+    there = next((card for card in adapters.cards() if card.note == proposal.id and card.sha256 == sha256), None)
+    card = there or adapters.add(
+        outcome.adapter,
+        name=proposal.name,
+        base=proposal.base,
+        base_file=file,
+        parent=proposal.parent,
+        note=proposal.id,
+    )
+    manifest = Manifest(
+        proposal_sha256=approved.sha256,
+        dataset_sha256=proposal.dataset_sha256,
+        episodes=approved.dataset.episodes,
+        base_sha256=proposal.base_sha256,
+        parent_sha256=adapters.get(proposal.parent).sha256 if proposal.parent else None,
+        training=proposal.training,
+        versions=dict(versions()) | {name: version(name) for name in LEARNING},
+        machine=machine(),
+        steps=outcome.step,
+        stopped=outcome.stopped.said if outcome.stopped else "",
+        adapter_sha256=sha256,
+    )
+    return Trained(
+        proposal=proposal.id,
+        adapter=card.id,
+        adapter_sha256=card.sha256,
+        mark=card.mark,
+        manifest_sha256=store_of(app).write(proposal.id, manifest),
+        steps=outcome.step,
+        minutes=round(outcome.seconds / 60, 1),
+        peak_memory_gib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 1),
+        final_loss=outcome.final_loss,
+    )
 
 
 @contextmanager
 def _trainer(
-    app: Crucible, proposal: Proposal, dataset: Dataset, file: ModelFile, began_from: Path | None, out: Path
+    app: Crucible, approved: Approved, file: ModelFile, began_from: Path | None, out: Path
 ) -> Iterator[Trainer]:
     """Of the proposal's method, with the engine that draws for it where it learns from answers."""
     from crucible.finetune import learning
 
+    proposal, dataset = approved.proposal, approved.dataset
     training = proposal.training
     weights = to_safetensors(file, app.settings.paths.models, training.dtype)
     learner = learning.load(weights, training, began_from)
@@ -178,8 +213,3 @@ def _reward(app: Crucible, proposal: Proposal) -> JudgedReward:
         Recipe(proposal.system, proposal.prefill),
         hidden={problem.task.text: problem.scored for problem in watched if problem.hidden},
     )
-
-
-def _stored(adapters: AdapterStore, id_: str, sha256: str) -> AdapterCard | None:
-    """The adapter of this very training, where a kill came between storing it and saying so."""
-    return next((card for card in adapters.cards() if card.note == id_ and card.sha256 == sha256), None)

@@ -154,7 +154,7 @@ def _sglang(settings: ModelSettings, paths: Paths, progress: Callable[[str], Non
     from crucible.models.catalogue import resolve
     from crucible.models.openai import OpenAIModel
     from crucible.models.sglang import SglangModel
-    from crucible.models.sglang_process import SglangOptions, gpus
+    from crucible.models.sglang_process import MAX_RANK, TARGETS, SglangOptions, gpus
     from crucible.models.weights import to_safetensors
 
     card = _card(settings, paths)
@@ -179,7 +179,8 @@ def _sglang(settings: ModelSettings, paths: Paths, progress: Callable[[str], Non
     if progress is not None:
         progress(f"starting SGLang with {name}{f' and {adapter}' if adapter else ''}")
     folders = {card.id: AdapterStore(paths.adapters).weights(card).parent} if card else {}
-    beside = bool(gpus())  # on a CPU adapters beside the weights cost half the speed, and they are merged instead
+    # On a CPU room for adapters costs speed, and one that does not fit into it cannot lie there: they are merged.
+    beside = bool(gpus()) and (card is None or (card.rank <= MAX_RANK and set(card.targets) <= set(TARGETS)))
     options = SglangOptions(
         python=python,
         weights=to_safetensors(file, paths.models, adapter=None if beside or card is None else folders[card.id]),

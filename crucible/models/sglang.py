@@ -120,6 +120,8 @@ class SglangModel(WrappedModel):
     def unload_adapters(self, *names: str) -> None:
         """Forgets them and frees their room. Raises like `load_adapters`, and InputError for one that is not loaded."""
         self._known(names)
+        if self._adapter in names:
+            raise InputError(f"adapter {self._adapter!r} is the one that is applied where a request names none")
         before = self._loaded()
         gone = {name: before[name] for name in names}
         self._tell(lambda server: _exchange(server, gone, {}), lambda server: _exchange(server, {}, gone))

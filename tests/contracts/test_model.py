@@ -220,7 +220,7 @@ def test_an_answer_is_held_to_one_form() -> None:
         Sampling(json_schema=SCHEMA, regex="x")
 
 
-STORY = [Message(role="user", content="Continue: " + "the fox met a crow and said hello. " * 30)]
+STORY = [Message(role="user", content="Continue: " + "the fox met a crow and said hello. " * 14)]
 NEXT = Sampling(max_tokens=1, logprobs=1)
 
 

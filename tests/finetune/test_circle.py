@@ -16,6 +16,7 @@ from crucible.finetune.health import Step
 from crucible.finetune.records import EvaluationSettings, Training
 from crucible.finetune.when import When
 from crucible.finetuning import evaluate, gate_of, propose, store_of, train
+from crucible.finetuning.report import gather, render
 from crucible.memory import MemoryStore
 from crucible.models.adapters import AdapterStore
 from crucible.models.lora import WEIGHTS
@@ -27,7 +28,7 @@ from tests.models.serving import NAME, small_model
 pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
 
 TRAINING = Training(
-    rank=4, alpha=8, learning_rate=1e-3, max_steps=3, batch=1, accumulation=1, save_steps=1, max_length=256
+    rank=4, alpha=8, learning_rate=1e-3, max_steps=3, batch=1, accumulation=1, save_steps=2, max_length=256
 )
 QUICK = EvaluationSettings(samples=2, sampled=1, max_tokens=24)
 PROBLEMS = [
@@ -88,6 +89,9 @@ def test_the_circle(settings: Settings, eval_set: str, monkeypatch: pytest.Monke
 
         found = evaluate(app, id_, settings=QUICK)
         assert [each.what for each in found.measured] == ["greedy pass@1", "pass@2", "pass@1 of samples"]
+        story = gather(app, id_)
+        assert [each.step for each in story.samples] == [2, 3]
+        assert {path.suffix for path in render(story, store_of(app).folder(id_))} == {".md", ".html"}
         assert found.measured[0].problems == 2 and found.against == ""
         assert served(settings).adapter is None
         assert answered(lambda: gate.promote(id_), id_)[0] == found.passed

@@ -102,10 +102,10 @@ def test_a_pair_is_a_right_and_a_wrong_answer_to_the_same() -> None:
     assert pair.episodes == ("e1", "e2")
 
 
-def test_online_learning_takes_tasks_alone_solved_or_not() -> None:
+def test_online_learning_takes_tasks_solved_or_not_and_a_success_to_replay() -> None:
     unsolved = failed("e2", prompt="Something else altogether is wanted here, and nobody solved it.")
     made = build("online", [solved("e1"), unsolved], RECIPE, CLEAN)
-    assert {(each.chosen, each.episodes) for each in made.examples} == {("", ("e1",)), ("", ("e2",))}
+    assert {(each.chosen, each.episodes) for each in made.examples} == {(RIGHT + "```", ("e1",)), ("", ("e2",))}
 
 
 def test_an_evaluation_problem_teaches_nothing() -> None:

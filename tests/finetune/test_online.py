@@ -18,6 +18,7 @@ from crucible.finetune.learning import Learner
 from crucible.finetune.online import Online
 from crucible.finetune.records import Training
 from crucible.finetune.rollouts import Rollouts
+from crucible.finetune.samples import kept
 from crucible.models.files import ModelFile, hash_file
 from crucible.models.weights import to_safetensors
 from crucible.types import Message, Task
@@ -135,6 +136,31 @@ def test_a_round_that_cannot_be_made_is_said(
     training = TRAINING.model_copy(update=change)
     with pytest.raises(InputError, match=said):
         grpo.trainer(Online(learner, EXAMPLES, training, tmp_path, rollouts, lambda *_: []))
+
+
+def test_a_past_success_is_one_of_the_answers_where_there_is_one(
+    learner: Learner, rollouts: Rollouts, tmp_path: Path
+) -> None:
+    from crucible.finetune import grpo
+
+    heard: list[tuple[str, str]] = []
+
+    def reward(examples: Sequence[Example], texts: Sequence[str]) -> list[dict[str, float]]:
+        heard.extend((example.task.prompt, text) for example, text in zip(examples, texts, strict=True))
+        return [{"total": worth(text)} for text in texts]
+
+    colour = EXAMPLES[0].model_copy(update={"chosen": "cerise"})
+    training = TRAINING.model_copy(update={"replay": True})
+    learning.run(grpo.trainer(Online(learner, [colour, EXAMPLES[1]], training, tmp_path, rollouts, reward)), tmp_path)
+    answers = {task: [text for asked, text in heard if asked == task] for task, _ in heard}
+    assert {task: len(texts) for task, texts in answers.items()} == {
+        "Name a colour.": 4,
+        "Say something about a fox.": 4,
+    }
+    assert answers["Name a colour."].count("cerise") == 1 and "cerise" not in answers["Say something about a fox."]
+    found = {each.kind: each for each in kept(tmp_path)}
+    drawn = [text for text in answers[found["best"].task] if text != "cerise"]
+    assert (found["best"].reward, found["worst"].reward) == (max(map(worth, drawn)), min(map(worth, drawn)))
 
 
 @pytest.mark.parametrize("method", ["rloo", "ppo"])

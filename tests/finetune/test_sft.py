@@ -74,8 +74,20 @@ def test_it_learns_and_every_step_is_told_and_logged(whole: tuple[Outcome, list[
     assert [Step.model_validate_json(line) for line in logged] == steps
 
 
-def test_the_same_seed_gives_the_same_bits(whole: tuple[Outcome, list[Step]], weights: Path, tmp_path: Path) -> None:
-    assert hashed(train(weights, tmp_path / "again")) == hashed(whole[0])
+def test_the_same_seed_gives_the_same_bits_looked_at_or_not(
+    whole: tuple[Outcome, list[Step]], weights: Path, tmp_path: Path
+) -> None:
+    from crucible.finetune import sft
+    from crucible.finetune.samples import written
+
+    learner, seen, out = learning.load(weights, TRAINING), list[str](), tmp_path / "again"
+    out.mkdir()
+    trainer = sft.trainer(learner, EXAMPLES, TRAINING, out)
+    outcome = learning.run(
+        trainer, out, saved=lambda step: seen.extend(each.answer for each in written(learner, EXAMPLES, step))
+    )
+    assert len(seen) == 8  # of two tasks at four checkpoints
+    assert hashed(outcome) == hashed(whole[0])
     other = TRAINING.model_copy(update={"seed": 1})
     assert hashed(train(weights, tmp_path / "other", other)) != hashed(whole[0])
 

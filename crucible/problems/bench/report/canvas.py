@@ -12,7 +12,7 @@ from itertools import pairwise
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING, NamedTuple
 
-from crucible.problems.bench.report.svg import INK, PAPER, STYLE
+from crucible.problems.bench.report.svg import INK, PAPER, STYLE, VARIABLES
 from crucible.security.text import one_line
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def colour(arms: Iterable[str], arm: str) -> str:
 
 def css(drawn: str) -> str:
     """A drawing's colour as the page writes it."""
-    return "var(--ink)" if drawn == INK else drawn
+    return VARIABLES.get(drawn, drawn)
 
 
 def arm_key(arms: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from crucible.errors import InputError
 from crucible.problems.bench import stats
@@ -125,7 +125,7 @@ def gather(results: Results) -> Facts:
         failures=tuple(_failures(cells)),
         tokens={arm: tuple(sorted(cell.tokens.completion for cell in of)) for arm, of in cells.items()},
         seconds={arm: tuple(sorted(cell.wall_s for cell in of)) for arm, of in cells.items()},
-        constructs=tuple(_constructs(cells))[:MAX_CONSTRUCTS],
+        constructs=used({arm: [cell.constructs for cell in of if cell.code] for arm, of in cells.items()}),
         extraction=tuple(_extraction(cells)),
         differing=tuple(differing[:MAX_DIFFERING]),
         differing_in_all=len(differing),
@@ -172,13 +172,17 @@ def _failures(cells: dict[str, tuple[Cell, ...]]) -> Iterator[Kind]:
             yield Kind(name=name, meaning=meaning, arms={arm: count[name] for arm, count in counts.items()})
 
 
-def _constructs(cells: dict[str, tuple[Cell, ...]]) -> Iterator[Construct]:
-    programs = {arm: [cell.constructs for cell in of if cell.code] for arm, of in cells.items()}
-    programs = {arm: of for arm, of in programs.items() if of}
-    used = Counter(name for of in programs.values() for program in of for name, times in program.items() if times)
-    for name, _ in sorted(used.items(), key=lambda item: (-item[1], item[0])):
-        share = {arm: sum(bool(program.get(name)) for program in of) / len(of) for arm, of in programs.items()}
-        yield Construct(name=name, share=share)
+def used(programs: Mapping[str, Sequence[Mapping[str, int]]]) -> tuple[Construct, ...]:
+    """Of every arm's programs, each as its constructs' counts, those that most programs use."""
+    there = {arm: of for arm, of in programs.items() if of}
+    found = Counter(name for of in there.values() for program in of for name, times in program.items() if times)
+    return tuple(
+        Construct(
+            name=name,
+            share={arm: sum(bool(program.get(name)) for program in of) / len(of) for arm, of in there.items()},
+        )
+        for name, _ in sorted(found.items(), key=lambda item: (-item[1], item[0]))[:MAX_CONSTRUCTS]
+    )
 
 
 def _extraction(cells: dict[str, tuple[Cell, ...]]) -> Iterator[Step]:

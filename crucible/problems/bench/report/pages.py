@@ -21,8 +21,8 @@ from crucible.security.text import one_line, plain
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-MAX_TEXT = 1_000
-"""Characters of one text that a page shows."""
+MAX_TEXT, MAX_BLOCK = 1_000, 3_000
+"""Characters of one text that a page shows in a line, and of one in a block."""
 _MARKS = re.compile(r"([\\`*_\[\]<>&|~$#])|(?<=http)(:)|(?<=https)(:)|(?<=www)(\.)", re.I)
 _FILTERS = {
     "percent": words.percent,
@@ -87,6 +87,7 @@ def environment(*, markdown: bool, package: str = "") -> Environment:
     )
     # What is marked here as safe is neutralised, or drawn by plots.py, which escapes what it is given.
     environment.filters |= {"span": _marked(span), "fenced": _marked(fenced), "drawn": _marked(str)}
+    environment.filters["block"] = _marked(_block_of_markdown if markdown else _block_of_html)
     environment.filters |= _FILTERS | {"at_k": _at_k}
     return environment
 
@@ -111,10 +112,21 @@ def span(text: str) -> str:
     return f"{ticks} {text} {ticks}" if len(ticks) > 1 or not text.strip() else f"{ticks}{text}{ticks}"
 
 
-def fenced(text: str) -> str:
+def fenced(text: str, language: str = "sh") -> str:
     """`text` as a block of code, by more backticks than it holds."""
     ticks = "`" * max(3, 1 + _longest_run(text))
-    return f"{ticks}sh\n{plain(text)}\n{ticks}"
+    return f"{ticks}{language}\n{plain(text)}\n{ticks}"
+
+
+def _block_of_markdown(text: str) -> str:
+    """What a model wrote."""
+    return fenced(plain(text, MAX_BLOCK), "text")
+
+
+def _block_of_html(text: str) -> str:
+    from markupsafe import escape
+
+    return str(escape(plain(text, MAX_BLOCK)))
 
 
 def _longest_run(text: str) -> int:

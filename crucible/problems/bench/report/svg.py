@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 INK, MUTED, GRID, PAPER = "#010101", "#020202", "#030303", "#040404"
 """Stand-ins: text and axes, secondary text, gridlines, the page."""
-_VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)", PAPER: "var(--paper)"}
+VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)", PAPER: "var(--paper)"}
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 _DROPPED = {f"{_SVG}metadata", f"{_SVG}style"}
 STYLE: dict[Any, Any] = {
@@ -79,7 +79,7 @@ def _attribute(key: str, value: str, name: str) -> str:
     if key == "id":
         return f"{name}-{value}"
     value = re.sub(r"^#(?=[\w-]+$)|(?<=url\()#", f"#{name}-", value)
-    for stand_in, variable in _VARIABLES.items():
+    for stand_in, variable in VARIABLES.items():
         value = value.replace(stand_in, variable)
     return re.sub(r"font(-family)?: [^;]*;?", _font, value) if key == "style" else value
 
