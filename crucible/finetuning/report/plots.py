@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from crucible.finetune.health import Step
 from crucible.finetune.records import Measured
 from crucible.problems.bench.cells import constructs as constructs_of
-from crucible.problems.bench.report.canvas import ARM_COLOURS, Plot, canvas, css, percents, rod
+from crucible.problems.bench.report.canvas import ARM_COLOURS, Plot, canvas, css, label, percents, rod
 from crucible.problems.bench.report.facts import used
 from crucible.problems.bench.report.plots import constructs, distribution
 from crucible.problems.bench.report.svg import MUTED, inline
@@ -66,7 +66,7 @@ def measured(rows: Sequence[Measured]) -> Plot:
             rod(axes, [each.before, each.after], [place, place])
             axes.plot(each.before, place, "o", color=before, markersize=7)
             axes.plot(each.after, place, "o", color=after, markersize=7)
-        axes.set_yticks(range(len(rows)), [each.what for each in rows])
+        axes.set_yticks(range(len(rows)), [label(each.what) for each in rows])
         axes.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xlabel="share of problems solved")
         percents(axes.xaxis)
         axes.grid(axis="x")
@@ -78,18 +78,18 @@ def measured(rows: Sequence[Measured]) -> Plot:
 def curve(steps: Sequence[Step], kind: _Kind) -> Plot | None:
     """None where no step has such figures."""
     found = {
-        label: [(step.step, step.figures[name]) for step in steps if name in step.figures]
-        for name, label in kind.figures.items()
+        called: [(step.step, step.figures[name]) for step in steps if name in step.figures]
+        for name, called in kind.figures.items()
     }
-    found = {label: points for label, points in found.items() if points}
+    found = {called: points for called, points in found.items() if points}
     if not found:
         return None
-    said = "; ".join(f"{label}: {_from_to(points)}" for label, points in found.items())
+    said = "; ".join(f"{called}: {_from_to(points)}" for called, points in found.items())
     colours = dict(zip(found, ARM_COLOURS, strict=False))
     with canvas(2.4) as (figure, axes):
-        for label, points in found.items():
+        for called, points in found.items():
             xs, ys = zip(*points, strict=True)
-            axes.plot(xs, ys, color=colours[label], linewidth=1.6, marker="o" if len(xs) == 1 else None)
+            axes.plot(xs, ys, color=colours[called], linewidth=1.6, marker="o" if len(xs) == 1 else None)
         for level, style in (("warn", ":"), ("stop", "-")):
             for step in steps:
                 shown = {SHOWN_BY.get(sign.what, sign.what) for sign in step.signs if sign.level == level}
@@ -98,7 +98,7 @@ def curve(steps: Sequence[Step], kind: _Kind) -> Plot | None:
         axes.set(xlabel="optimiser step")
         axes.grid(axis="y")
         title = f"{kind.title}: {_from_to(next(iter(found.values())))}"
-        key = tuple((label, css(colours[label])) for label in found) if len(found) > 1 else ()
+        key = tuple((called, css(colours[called])) for called in found) if len(found) > 1 else ()
         return Plot(title, kind.note, key, inline(figure, kind.name, title, said))
 
 

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import tempfile
+from datetime import UTC, datetime
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-WRITERS = ("problems/bench/report/report.html.j2", "problems/train_report/training.html.j2")
+if TYPE_CHECKING:
+    from crucible.finetuning.report import Story
+
+WRITERS = (
+    "problems/bench/report/report.html.j2",
+    "problems/train_report/training.html.j2",
+    "finetuning/report/finetuning.html.j2",
+)
 """The files of the package that write HTML; `written_about` asks each."""
 
 
 @cache
 def written_about(text: str) -> tuple[str, ...]:
     """The pages, one for each of WRITERS."""
+    from crucible.finetuning import report as finetuned
     from crucible.problems import train_report
     from crucible.problems.bench import report
     from crucible.problems.bench.record import Cell, Plan, ProblemRecord, Results, SetRecord
@@ -51,7 +61,58 @@ def written_about(text: str) -> tuple[str, ...]:
         place = Path(folder)
         report.render(Results(folder=text, plan=plan, cells=tuple(cells)), place)
         train_report.render(trained, place)
-        return tuple((place / name).read_text("utf-8") for name in (report.HTML, train_report.HTML))
+        finetuned.render(_story(text), place)
+        names = (report.HTML, train_report.HTML, finetuned.HTML)
+        return tuple((place / name).read_text("utf-8") for name in names)
+
+
+def _story(text: str) -> Story:
+    from crucible.finetune.dataset import Dataset, Example
+    from crucible.finetune.health import Sign, Step
+    from crucible.finetune.records import (
+        Change,
+        Estimate,
+        Evaluation,
+        EvaluationSet,
+        Manifest,
+        Measured,
+        Proposal,
+        Trained,
+        Training,
+    )
+    from crucible.finetune.samples import Sample
+    from crucible.finetuning.report import Story
+    from crucible.types import Task
+
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    used = EvaluationSet(path=text, sha256=text, problems=1)
+    proposal = Proposal(
+        id=text, method="sft", name=text, base=text, base_sha256=text, parent=text, dataset_sha256=text, data_file_sha256=text,
+        examples=1, levels={text: 1}, left_out={text: 1}, episodes=1, training=Training(), evaluation=(used,), hidden=(used,),
+        estimate=Estimate(tokens=1, steps=1, minutes=1.0, memory_gib=1.0, basis=text), risks=(text,), created=now,
+    )  # fmt: skip
+    learned = Example(task=Task(prompt="t"), prompt=(), chosen="def f():\n    return 1\n```", episodes=(text,))
+    signs = (Sign(step=1, level="stop", what="loss", said=text, change=text),)
+    return Story(
+        proposal=proposal,
+        dataset=Dataset(kind="sft", examples=(learned,), episodes={text: text}, left_out={}),
+        state=text,
+        steps=[Step(step=step, steps=2, seconds=1.0, figures={"loss": 1.0 / step}, signs=signs) for step in (1, 2)],
+        samples=[Sample(step=1, task=text, kind="greedy", answer=text, reward=0.5)],
+        trained=Trained(
+            proposal=text, adapter=text, adapter_sha256=text, manifest_sha256=text, steps=2, minutes=1.0, peak_memory_gib=1.0,
+            final_loss=0.5,
+        ),
+        manifest=Manifest(
+            proposal_sha256=text, dataset_sha256=text, episodes={text: text}, base_sha256=text, parent_sha256=text,
+            training=Training(), versions={text: text}, machine={text: text}, steps=2, adapter_sha256=text,
+        ),
+        evaluation=Evaluation(
+            proposal=text, adapter=text, against=text, safety_before=0, safety_after=0, passed=False, reasons=(text,),
+            measured=(Measured(what=text, before=0.4, after=0.5, problems=2, gained=1, lost=0, p_value=1.0),),
+            changed=(Change(problem=text, gained=True, before=text, after=text),), created=now,
+        ),
+    )  # fmt: skip
 
 
 class Elements(HTMLParser):
