@@ -191,7 +191,7 @@ def main() -> int:
     options = parser.parse_args()
     paths = load_settings().paths
     file: ModelFile = locate(resolve(options.model), paths.models)
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"command": " ".join(["python -m benchmarks.adapters", *sys.argv[1:]])}
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         plain = to_safetensors(file, paths.models, "float32")

@@ -149,7 +149,8 @@ def main() -> int:
     options = parser.parse_args()
     results = {name: measure(name, options) for name in usable(options.engine or list(ENGINES))}
     if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        said = {"command": " ".join(["python -m benchmarks.engines", *sys.argv[1:]]), **results}
+        options.json.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
     slow = [name for name, found in results.items() if found.get("overhead", {"ratio": 1.0})["ratio"] < 1 - BOUND]
     for name in slow:
         print(f"{name}: our client costs more than {BOUND:.0%}")

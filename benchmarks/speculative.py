@@ -92,7 +92,8 @@ def main() -> int:
                     }
                     print(f"{guess or 'plain'}: {key}: {json.dumps(row)}", flush=True)
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+        said = {"command": " ".join(["python -m benchmarks.speculative", *sys.argv[1:]]), **found}
+        options.json.write_text(json.dumps(said, indent=1) + "\n")
     return 0
 
 
