@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 CHECKPOINTS, LOG, ADAPTER = "checkpoints", "log.jsonl", "adapter"
 STATE = "trainer_state.json"
-"""The last file that a checkpoint gets: one with it is whole. What other processes add are their random numbers, which
-nothing is drawn from."""
+"""The last file that a checkpoint gets: one with it is whole. What other processes add are their random numbers, and without
+dropout, which `together.check` refuses them, no step draws any."""
 TRACKERS = {"tensorboard": ("tensorboardX", "tensorboard"), "trackio": ("trackio",)}
 """What shows a training's curves while it runs, and the packages of which it needs one."""
 NEEDS = "training needs TRL and PEFT; install them with: pip install 'crucible-codegen[finetune]'"

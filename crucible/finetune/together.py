@@ -29,7 +29,8 @@ def processes() -> PartialState:
 
 
 def check(training: Training) -> None:
-    """Raises InputError where not as many were started as the training is of, or one of them would take several GPUs."""
+    """Raises InputError where not as many were started as the training is of, several would need the same noise again, or one
+    would take several GPUs."""
     import torch
 
     started = processes().num_processes
@@ -39,6 +40,8 @@ def check(training: Training) -> None:
             f"{'were' if started > 1 else 'was'} started: torchrun --nproc-per-node {training.processes} -m crucible "
             "finetune train ID"
         )
+    if started > 1 and training.dropout:
+        raise InputError(f"dropout {training.dropout:g}: several processes go on from a checkpoint without its noise")
     if started == 1 and torch.cuda.device_count() > 1:
         raise InputError(
             f"here are {torch.cuda.device_count()} GPUs and one process; propose with --processes, or set "
