@@ -26,7 +26,7 @@ from crucible.finetune import learning, sft, together
 from tests.finetune.test_sft import EXAMPLES, TRAINING
 
 weights, out, processes, stop_after = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-training = TRAINING.model_copy(update={"processes": processes, "max_steps": 4, "batch": 1})
+training = TRAINING.model_copy(update={"processes": processes, "max_steps": 4, "batch": 1, "dropout": float(sys.argv[5])})
 together.check(training)
 steps = []
 trainer = sft.trainer(learning.load(weights, training), EXAMPLES, training, out)
@@ -47,13 +47,15 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model(tmp_path_factory.mktemp("model"))
 
 
-def torchrun(weights: Path, out: Path, *, processes: int = 2, stop_after: int = 99) -> subprocess.CompletedProcess[str]:
+def torchrun(
+    weights: Path, out: Path, *, processes: int = 2, stop_after: int = 99, dropout: float = 0.0
+) -> subprocess.CompletedProcess[str]:
     out.mkdir(exist_ok=True)
     script = out / "script.py"
     script.write_text(SCRIPT)
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
     return subprocess.run(
-        [*run, str(weights), str(out), str(processes), str(stop_after)],
+        [*run, str(weights), str(out), str(processes), str(stop_after), str(dropout)],
         capture_output=True,
         text=True,
         check=False,
@@ -84,3 +86,8 @@ def test_another_number_of_processes_than_was_proposed_is_refused(weights: Path,
     more = torchrun(weights, tmp_path, processes=3)
     assert more.returncode == 1 and "of 3 processes and 2 were started" in more.stderr
     assert not (tmp_path / LOG).exists()
+
+
+def test_several_take_no_dropout(weights: Path, tmp_path: Path) -> None:
+    noisy = torchrun(weights, tmp_path, dropout=0.1)
+    assert noisy.returncode == 1 and "dropout 0.1: several processes" in noisy.stderr
