@@ -38,7 +38,7 @@ if together.processes().is_main_process:
 else:
     learning.follow(trainer, out)
 together.processes().wait_for_everyone()
-print("steps made:", trainer.state.global_step)
+sys.stdout.write(f"steps made: {trainer.state.global_step}\\n")  # in one piece: both write to the same pipe
 """
 
 
