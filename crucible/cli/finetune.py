@@ -70,6 +70,13 @@ def propose(
         int,
         typer.Option(min=1, max=64, help="That share a step (sft, dpo), as many GPUs where there are some: see train."),
     ] = 1,
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        typer.Option(
+            help="What the model's own weights are held in. auto: bfloat16 on a GPU, float32 on a CPU, where bfloat16 pays only "
+            "if the processor has it (AMX, AVX512-BF16) and else takes a hundred times as long."
+        ),
+    ] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Decides the adapter's start and the order of the data.")] = 0,
     when: Annotated[
         str | None,
@@ -85,6 +92,7 @@ def propose(
     from crucible.cli.output import print_json, say
     from crucible.errors import NotYetError
     from crucible.finetune.dataset import DataSettings
+    from crucible.finetune.learning import usual_dtype
     from crucible.finetune.records import Training
     from crucible.finetune.when import When
     from crucible.finetuning import propose as make
@@ -102,6 +110,7 @@ def propose(
         processes=processes,
         epochs=epochs,
         max_steps=max_steps,
+        dtype=usual_dtype() if dtype == "auto" else dtype,
         seed=seed,
     )
     try:

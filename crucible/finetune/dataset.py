@@ -238,15 +238,17 @@ def _first(answers: dict[str, _Answer], count: int) -> list[_Answer]:
 
 
 def _balanced(examples: Sequence[Example], settings: DataSettings, left_out: Counter[str]) -> list[Example]:
-    """No difficulty above its share, where there are several. Which of its examples stay is their hashes' lot."""
+    """No difficulty above its share, where there are several. Which of its examples stay is their hashes' lot. Tasks that
+    nobody gave a difficulty are of none, and stay."""
     levels: dict[str, list[Example]] = defaultdict(list)
     for each in examples:
         levels[each.task.difficulty].append(each)
+    unknown = levels.pop("", [])
     if len(levels) > 1:
         largest = max(levels, key=lambda level: (len(levels[level]), level))
-        others = len(examples) - len(levels[largest])
+        others = len(examples) - len(unknown) - len(levels[largest])
         most = max(1, int(others * settings.level_share / (1 - settings.level_share)))
         if len(levels[largest]) > most:
             left_out["more of this difficulty than of all others"] += len(levels[largest]) - most
             levels[largest] = sorted(levels[largest], key=lambda each: each.id)[:most]
-    return sorted((each for level in levels.values() for each in level), key=lambda each: each.id)
+    return sorted((each for level in (unknown, *levels.values()) for each in level), key=lambda each: each.id)

@@ -19,6 +19,7 @@ from crucible.errors import CancelledError, InputError, MissingPartError, Refuse
 from crucible.finetune.health import Monitor, Sign, Step
 from crucible.finetune.records import Training
 from crucible.journal import Journal
+from crucible.models.weights import DType
 from crucible.types import Frozen, Message
 
 if TYPE_CHECKING:
@@ -94,6 +95,13 @@ def load(weights: Path, training: Training, parent: Path | None = None) -> Learn
         learner = get_peft_model(model, config)
     check_start(learner, fresh=parent is None)
     return Learner(learner, tokenizer)
+
+
+def usual_dtype() -> DType:
+    """What a model's own weights are best held in on this machine."""
+    import torch
+
+    return "bfloat16" if torch.cuda.is_available() else "float32"
 
 
 def check_start(model: Any, *, fresh: bool) -> None:  # noqa: ANN401 - PEFT's models have no common type

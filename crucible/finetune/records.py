@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from crucible.finetune.dataset import Kind
+from crucible.models.weights import DType
 from crucible.types import Frozen
 
 Method = Literal["sft", "dpo", "rloo", "grpo", "ppo"]
@@ -55,8 +56,9 @@ class Training(Frozen):
     """Weight of the critic's loss (ppo)."""
     critic_rate: float = Field(1e-3, gt=0.0, lt=1.0)
     """Learning rate of the critic (ppo), which begins with nothing."""
-    dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    """What the model's own weights are held in; the adapter's are float32."""
+    dtype: DType = "float32"
+    """What the model's own weights are held in; the adapter's are float32. On a processor without bfloat16 of its own,
+    bfloat16 takes a hundred times as long."""
     quantize: bool = False
     """Hold the model's weights in 4 bits (QLoRA); needs a GPU and bitsandbytes."""
     save_steps: int = Field(20, ge=1)

@@ -1,14 +1,14 @@
 """Answers for online learning, drawn by the engine that will serve them, under the adapter as it is at that step.
 
-Token ids go in and come out, so that what is trained on is what was drawn. All answers to one prompt are one request: the
-engine reads the prompt once and decodes them together, and, as nobody else asks, the same seed draws the same answers.
+Token ids go in and come out, so that what is trained on is what was drawn. As many prompts as the engine has room for are one
+request: it reads each once and decodes all answers together, and, as nobody else asks, the same seed draws the same answers.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -22,6 +22,8 @@ from crucible.models.lora import convert
 LEARNER = "learner"
 FENCE_ENDS = "\n```"
 TIMEOUT_S = 600.0
+SLOTS = 16
+"""Answers decoded at once, at least: fewer leave a CPU's cores waiting for memory."""
 
 
 class Drawn(NamedTuple):
@@ -32,12 +34,19 @@ class Drawn(NamedTuple):
     """Whether the answer came to its end within its tokens."""
 
 
+class Asked(NamedTuple):
+    """A prompt's token ids, and how many answers to it are wanted."""
+
+    prompt: list[int]
+    answers: int
+
+
 class Rollouts:
     """Draws from an engine of its own over the model's file. Close it, or use it as a context manager.
 
     Nothing is cut from the distribution, as the probabilities of training are those of all tokens. training: how many
-    answers to a prompt, decoded together, and how long. opens_fence: the prompt opens a code fence, and its end, whose
-    tokens are part of it, ends an answer.
+    answers a prompt gets, and how long they may be. opens_fence: the prompt opens a code fence, and its end, whose tokens
+    are part of it, ends an answer.
     """
 
     def __init__(
@@ -54,10 +63,11 @@ class Rollouts:
         self._base, self._scratch, self._training = base, scratch, training
         self._stop = [FENCE_ENDS] if opens_fence else []
         self._step: int | None = None
+        self._slots = max(SLOTS, training.answers)
         self._engine = EmbeddedModel(
             base,
             name=base.stem,
-            slots=training.answers,
+            slots=self._slots,
             context_length=training.max_length,
             program=program,
             threads=threads,
@@ -80,17 +90,18 @@ class Rollouts:
         self._step = step
 
     def draw(self, prompts: Sequence[Sequence[int]]) -> list[Drawn]:
-        """An answer to each of `prompts`, equal ones together. Raises EngineError."""
+        """An answer to each of `prompts`, equal neighbours sharing what is read. Raises EngineError."""
+        groups = [Asked(list(prompt), len(list(group))) for prompt, group in itertools.groupby(map(tuple, prompts))]
         drawn: list[Drawn] = []
-        for number, (prompt, group) in enumerate(itertools.groupby(map(tuple, prompts))):
-            drawn += self._draw(list(prompt), len(list(group)), number)
+        for number, request in enumerate(_requests(groups, self._slots)):
+            drawn += self._draw(request, number)
         return drawn
 
-    def _draw(self, prompt: list[int], count: int, number: int) -> list[Drawn]:
+    def _draw(self, request: Sequence[Asked], number: int) -> list[Drawn]:
         url, key = self._engine.endpoint()
         body = {
-            "prompt": prompt,
-            "n_cmpl": count,
+            "prompt": [asked.prompt for asked in request],
+            "n_cmpl": request[0].answers,
             "n_predict": self._training.answer_tokens,
             "temperature": 1.0,
             "samplers": ["temperature"],
@@ -118,6 +129,14 @@ class Rollouts:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _requests(groups: Sequence[Asked], slots: int) -> Iterator[list[Asked]]:
+    """Neighbours that want as many answers each, as many of them as are decoded at once."""
+    for answers, alike in itertools.groupby(groups, key=lambda asked: asked.answers):
+        waiting = list(alike)
+        size = max(1, slots // answers)
+        yield from (waiting[start : start + size] for start in range(0, len(waiting), size))
 
 
 def _mixed(*parts: int) -> int:

@@ -12,6 +12,7 @@ from crucible.app import Crucible
 from crucible.errors import InputError, NotYetError, StoreError
 from crucible.finetune.contamination import Contamination, Evaluated
 from crucible.finetune.dataset import Dataset, DataSettings, build
+from crucible.finetune.learning import usual_dtype
 from crucible.finetune.records import KINDS, Estimate, EvaluationSet, Method, Proposal, Training, digest
 from crucible.finetune.store import FinetuneStore
 from crucible.finetune.when import When
@@ -55,7 +56,7 @@ def propose(
         raise InputError(
             "name at least one problem set to measure on (--eval-set); its problems are kept out of the data"
         )
-    training = training or Training()
+    training = training or Training(dtype=usual_dtype())
     check_name(name)
     if training.processes > 1 and KINDS[method] == "online":
         raise InputError(f"{method} is of one process: its answers come from one engine")

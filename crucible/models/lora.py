@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -120,6 +121,17 @@ def read_pairs(adapter: Path) -> dict[str, Pair]:
 
 def read_base(path: Path) -> Base:
     """Raises InputError where the file cannot be read or its architecture cannot be converted for."""
+    try:
+        known = path.stat()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read as a GGUF model: {error}") from error
+    return _read_base(path, known.st_size, known.st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _read_base(path: Path, *_: int) -> Base:
+    """Of the file as its size and time tell it. The reader goes through the whole vocabulary, which takes seconds, and a
+    training hands an adapter over in every round."""
     from gguf import GGUFReader
 
     try:

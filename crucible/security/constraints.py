@@ -158,11 +158,17 @@ def _recursive(tree: ast.Module) -> bool:
 
 
 def _bare(code: str) -> str:
-    """The code without comments and the contents of texts, so that neither can stand for it."""
-    kept: list[str] = []
-    for token in tokenize.generate_tokens(io.StringIO(code).readline):
-        if token.type == tokenize.COMMENT:
-            continue
-        kept.append('""' if token.type == tokenize.STRING else token.string)
-        kept.append("\n" if token.type in (tokenize.NEWLINE, tokenize.NL) else " ")
-    return "".join(kept)
+    """The code as it is written, without comments and the contents of texts, so that neither can stand for it."""
+    lines = io.StringIO(code).readlines()
+    for token in reversed([*tokenize.generate_tokens(io.StringIO(code).readline)]):
+        if token.type in _TEXTS:
+            (first, start), (last, end) = token.start, token.end
+            lines[first - 1 : last] = [lines[first - 1][:start] + _TEXTS[token.type] + lines[last - 1][end:]]
+    return "".join(lines)
+
+
+_TEXTS = {
+    tokenize.COMMENT: "",
+    tokenize.STRING: '""',
+    getattr(tokenize, "FSTRING_MIDDLE", -1): "",  # from Python 3.12 on
+}

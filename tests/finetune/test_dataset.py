@@ -95,6 +95,14 @@ def test_no_difficulty_outweighs_all_others() -> None:
     assert made.left_out["more of this difficulty than of all others"] == 16
 
 
+def test_tasks_without_a_difficulty_are_neither_cut_nor_a_measure_for_the_others() -> None:
+    unknown = [
+        solved(f"a{n}", prompt=f"Task number {n} of unknown kind, on doubling.", difficulty="") for n in range(20)
+    ]
+    hard = [solved(f"b{n}", prompt=f"Number {n} of what is hard to do at all.", difficulty="5") for n in range(4)]
+    assert sft(*unknown, *hard).levels == {"5": 4, "none": 20}
+
+
 def test_a_pair_is_a_right_and_a_wrong_answer_to_the_same() -> None:
     elsewhere = failed("e3", prompt="Something else altogether is wanted here, and nobody solved it.")
     (pair,) = build("dpo", [solved("e1"), failed("e2"), elsewhere], RECIPE, CLEAN).examples

@@ -9,6 +9,8 @@ from statistics import fmean
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crucible.errors import CancelledError, InputError
 from crucible.finetune import learning
@@ -17,7 +19,7 @@ from crucible.finetune.health import Step
 from crucible.finetune.learning import Learner
 from crucible.finetune.online import Online
 from crucible.finetune.records import Training
-from crucible.finetune.rollouts import Rollouts
+from crucible.finetune.rollouts import Asked, Rollouts, _requests
 from crucible.finetune.samples import kept
 from crucible.models.files import ModelFile, hash_file
 from crucible.models.weights import to_safetensors
@@ -81,6 +83,7 @@ def test_the_same_step_draws_the_same_and_another_adapter_draws_otherwise(learne
     drawn = rollouts.draw(asked)
     assert rollouts.draw(asked) == drawn
     assert len(drawn) == 8 and len({tuple(each.ids) for each in drawn}) > 4
+    assert rollouts.draw(asked[4:]) == drawn[4:]  # each prompt has its own answers, whoever is asked beside it
     for each in drawn:
         assert 0 < len(each.ids) <= 8
         assert each.ended or len(each.ids) == 8
@@ -92,6 +95,16 @@ def test_the_same_step_draws_the_same_and_another_adapter_draws_otherwise(learne
     assert rollouts.draw(asked) == drawn  # that step's adapter is there already
     rollouts.take(learner.model, 1)
     assert rollouts.draw(asked) != drawn
+
+
+@given(counts=st.lists(st.integers(1, 20)), slots=st.integers(1, 16))
+def test_every_prompt_is_in_one_request_in_its_place(counts: list[int], slots: int) -> None:
+    groups = [Asked([number], answers) for number, answers in enumerate(counts)]
+    requests = list(_requests(groups, slots))
+    assert [each for request in requests for each in request] == groups
+    for request in requests:
+        assert len({each.answers for each in request}) == 1
+        assert len(request) == 1 or sum(each.answers for each in request) <= slots
 
 
 @pytest.mark.parametrize("method", ["rloo", "grpo", "ppo"])

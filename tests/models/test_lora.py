@@ -11,6 +11,7 @@ from benchmarks.dequantise import dequantise
 from crucible.errors import InputError
 from crucible.models.lora import convert, read_base, read_config
 from crucible.types import Message, Sampling
+from tests.finetune.tiny import tiny_gguf
 from tests.models.adapting import config, key, random_adapter, random_tensors, save_adapter
 from tests.models.serving import serve, small_model
 
@@ -126,3 +127,12 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
     (tmp_path / "base.gguf").write_bytes(b"GGUF but not really a model at all")
     with pytest.raises(InputError, match=r"base\.gguf cannot be read"):
         convert(random_adapter(tmp_path / "peft"), tmp_path / "base.gguf", tmp_path / "out.gguf")
+
+
+@pytest.mark.model
+def test_a_base_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
+    base = tiny_gguf(tmp_path)
+    assert read_base(base) is read_base(base)
+    base.write_bytes(b"GGUF but not really a model at all")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_base(base)

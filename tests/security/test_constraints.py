@@ -35,6 +35,7 @@ HOLDS = [
     ("literal 42", "def f(x):\n    return x - 42\n"),
     ("literal 'a'", "def f(x):\n    return x + 'a'\n"),
     (r"pattern \bglobal\b", "def f(x):\n    global y\n    y = x\n"),
+    (r"pattern sorted\(x\)\[0\]$", "def f(x):\n    '''of\n    two lines'''\n    return sorted(x)[0]"),
 ]
 LACKS = [
     ("for", "def f(x):\n    # for i in x\n    return 'for'\n"),
