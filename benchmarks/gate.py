@@ -91,7 +91,7 @@ def decided(adapter: Adapter, before: Sequence[Score], after: Sequence[Score]) -
     old, new = ([each for each in scores if each.problem in names] for scores in (before, after))
     unsafe = [sum(each.findings for each in scores if each.problem not in names) for scores in (before, after)]
     measured = compare(old, new)
-    passed, reasons = decide(measured, *unsafe)
+    passed, reasons = decide(measured, unsafe[0], unsafe[1])
     return {
         "adapter": adapter.name,
         "greedy": [round(measured[0].before, 3), round(measured[0].after, 3)],

@@ -53,6 +53,8 @@ RECIPE = Recipe(system="You write Python.", prefill=INSIDE_FENCE)
 SKILL = Rule(kind="require", what=r"pattern \A\s*def \w+\(.*\).*:\s+return .+\s*\Z")
 AGAIN = 8
 """Answers of every task, before and after."""
+ANSWERS = {"rloo": 8, "grpo": 8, "ppo": 2}
+"""Drawn to a task in a round: who has a critic needs no others to compare with, and the critic sees every task more often."""
 
 
 def examples() -> list[Example]:
@@ -118,6 +120,7 @@ def train(method: str, model: str, training: Training, reward: Reward, *, rounds
         "minutes": round((time.monotonic() - began) / 60, 1),
         "stopped": outcome.stopped.said if outcome.stopped else "",
         "signs": [sign.said for sign in outcome.signs],
+        "answers": training.answers,
         "steps_a_round": trainer.round_steps,
         "curve": curve("reward"),
         **{name: curve(name) for name in ("kl", "entropy", "explained_variance")},
@@ -150,7 +153,7 @@ def plot(found: dict[str, dict[str, Any]], path: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--method", action="append", choices=["rloo", "grpo", "ppo"])
+    parser.add_argument("--method", action="append", choices=[*ANSWERS])
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--steps", type=int, default=20, help="optimiser steps")
     parser.add_argument("--learning-rate", type=float, default=5e-4)
@@ -166,7 +169,6 @@ def main() -> int:
         max_steps=options.steps,
         batch=8,
         accumulation=2,
-        answers=8,
         answer_tokens=48,
         max_length=256,
         beta=0.02,
@@ -180,7 +182,8 @@ def main() -> int:
     with WarmPool(select_sandbox()) as sandbox:
         validate = load_validator("python", settings.tools.policy)
         reward = JudgedReward(SandboxJudge(sandbox), validate, Rewards(settings.rewards), RECIPE)
-        for method in options.method or ["rloo", "grpo", "ppo"]:
+        for method in options.method or [*ANSWERS]:
+            training = training.model_copy(update={"answers": ANSWERS[method]})
             found[method] = train(method, options.model, training, reward)
             if options.repeat:
                 again = train(method, options.model, training, reward, rounds=options.repeat)["curve"]
@@ -192,7 +195,10 @@ def main() -> int:
             )
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-        said = {"command": " ".join(["python -m benchmarks.online", *sys.argv[1:]]), "training": training.model_dump()}
+        said = {
+            "command": " ".join(["python -m benchmarks.online", *sys.argv[1:]]),
+            "training": training.model_dump(exclude={"answers"}),
+        }
         (options.out / "online.json").write_text(json.dumps(said | found, indent=1) + "\n")
         plot(found, options.out / "online.png")
     better = all(each["sign_test_p"] < 0.05 and each["after"] > each["before"] for each in found.values())

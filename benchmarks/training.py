@@ -1,6 +1,7 @@
 """What a fine-tuning costs beside TRL by itself: answers drawn for an online method, and steps of supervised fine-tuning.
 
-    python -m benchmarks.training [--model qwen2.5-coder-0.5b] [--rounds 3] [--tokens 256] [--steps 12] [--json FILE]
+    python -m benchmarks.training [--model qwen2.5-coder-0.5b] [--rounds 3] [--tokens 256] [--steps 12]
+                                  [--only answers | steps] [--json FILE]
 
 Answers: a round is two tasks of the starter set with eight answers each at temperature 1. Ours come from the embedded engine,
 and a round's time holds the handing over of the adapter to it; TRL's from its own trainer's `generate`, with the weights in
@@ -93,6 +94,7 @@ def answers(file: ModelFile, training: Training, rounds: int, scratch: Path) -> 
     ]
     with rollouts_of(file, scratch, training) as rollouts:
         trainer = grpo_trainer(Online(learner, solved(), training, scratch, rollouts, lambda *_: []))
+        rollouts.take(learner.model, -1)  # what is read once in a training is no part of a round
         for step in range(rounds):
             chosen = asked[TASKS * step : TASKS * (step + 1)]
             prompts = [prompt for prompt in chosen for _ in range(training.answers)]
@@ -200,19 +202,21 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=256, help="of an answer, at most")
     parser.add_argument("--steps", type=int, default=12, help="of a supervised training")
+    parser.add_argument("--only", choices=["answers", "steps"])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     file = locate(resolve(options.model), load_settings().paths.models)
     training = Training(answer_tokens=options.tokens, max_length=512, max_steps=options.steps)
     found: dict[str, Any] = {"command": " ".join(["python -m benchmarks.training", *sys.argv[1:]])}
+    bounds = {"answers": ANSWERS_BOUND, "steps": STEPS_BOUND}
+    measure = {"answers": answers, "steps": steps}
     with tempfile.TemporaryDirectory() as folder:
-        found["answers"] = answers(file, training, options.rounds, Path(folder))
-        found["steps"] = steps(file, training, options.rounds, Path(folder))
+        for part in [options.only] if options.only else measure:
+            found[part] = measure[part](file, training, options.rounds, Path(folder))
     print(json.dumps(found, indent=1))
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    enough = found["answers"]["ratio"]["median"] >= ANSWERS_BOUND and found["steps"]["ratio"]["median"] >= STEPS_BOUND
-    return 0 if enough else 1
+    return 0 if all(found[part]["ratio"]["median"] >= bound for part, bound in bounds.items() if part in found) else 1
 
 
 if __name__ == "__main__":

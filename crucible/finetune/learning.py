@@ -250,7 +250,7 @@ def run(
     with _disk(out):
         shutil.rmtree(place, ignore_errors=True)
         if done is not None:
-            kept = shutil.ignore_patterns("ref", "*.pt", "*.pth", STATE, "training_args.bin", "critic.safetensors")
+            kept = shutil.ignore_patterns("ref", "*.pt", "*.pth", STATE, "training_args.bin")
             shutil.copytree(done, place, ignore=kept)
         else:
             learner: Any = trainer.model

@@ -84,7 +84,7 @@ class FromEngine:
         ]
 
 
-def build(kind: Any, config: Any, online: Online, *, optimizer: Any = None, **more: object) -> Any:  # noqa: ANN401
+def build(kind: Any, config: Any, online: Online, **more: object) -> Any:  # noqa: ANN401
     """A trainer of `kind`, a FromEngine, with `config` and, in `more`, what only this method sets.
 
     Raises InputError where there are too few prompts that leave room for an answer to make a round."""
@@ -95,7 +95,6 @@ def build(kind: Any, config: Any, online: Online, *, optimizer: Any = None, **mo
         train_dataset=data,
         processing_class=online.learner.tokenizer,
         reward_funcs=[_rewarded(online, known)],
-        optimizers=(optimizer, None),
     )
     made.rollouts, made.prompts, made.successes = online.rollouts, asked, _successes(online, asked)
     return made

@@ -52,8 +52,8 @@ class Training(Frozen):
     """What a reward one token later is worth (ppo)."""
     lam: float = Field(0.95, ge=0.0, le=1.0)
     """How far ppo's advantages look ahead of the critic: 0 one token, 1 to the end."""
-    vf_coef: float = Field(0.5, ge=0.0)
-    """Weight of the critic's loss (ppo)."""
+    critic_epochs: int = Field(8, ge=1)
+    """Times that the critic goes over a round of answers (ppo)."""
     critic_rate: float = Field(1e-3, gt=0.0, lt=1.0)
     """Learning rate of the critic (ppo), which begins with nothing."""
     dtype: DType = "float32"

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible.finetune.ppo import Critic, explained_variance, gae, whitened
+from crucible.finetune.ppo import Critic, explained_variance, fit, gae, whitened
+from crucible.finetune.records import Training
 
 
 def test_advantages_are_those_computed_by_hand() -> None:
@@ -61,13 +62,12 @@ def test_variance_that_is_foretold() -> None:
 
 def test_a_fresh_critic_says_nothing_and_learns() -> None:
     torch.manual_seed(0)
-    critic, states = Critic(16), torch.randn(4, 5, 16)
-    wanted = states[..., 0]
+    critic, states, mask = Critic(16), torch.randn(4, 5, 16), torch.tensor([[1, 1, 1, 1, 0]] * 4)
+    returns = torch.where(mask.bool(), states[..., 0], 99.0)  # what stands after an answer is not learned
     assert critic(states).shape == (4, 5) and not critic(states).any()
     optimizer = torch.optim.AdamW(critic.parameters(), lr=1e-2)
-    for _ in range(200):
-        loss = ((critic(states) - wanted) ** 2).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert explained_variance(critic(states).detach(), wanted, torch.ones(4, 5)) > 0.9
+    once, often = (Training(batch=2, critic_epochs=epochs) for epochs in (1, 200))
+    first = fit(critic, optimizer, states, returns, mask, once)
+    fit(critic, optimizer, states, returns, mask, often)
+    assert explained_variance(critic(states).detach(), returns, mask) > 0.9
+    assert fit(critic, optimizer, states, returns, mask, once) < first / 10
