@@ -67,24 +67,23 @@ def theirs(trainer: Any, prompts: list[list[int]], answers: int) -> int:  # noqa
     return sum(map(len, drawn))
 
 
-def faster() -> DType:
-    """A processor without bfloat16 of its own is a hundred times slower in it."""
+def products() -> dict[DType, float]:
+    """GFLOPS of a matrix product: a processor without bfloat16 of its own is a hundred times slower in it."""
     import torch
 
-    def seconds(dtype: DType) -> float:
-        left, right = torch.ones(64, 896).to(getattr(torch, dtype)), torch.ones(896, 896).to(getattr(torch, dtype))
+    def rate(dtype: DType) -> float:
+        side = torch.ones(1024, 1024).to(getattr(torch, dtype))
         began = time.perf_counter()
-        for _ in range(5):
-            left @ right
-        return time.perf_counter() - began
+        side @ side
+        return 2 * 1.024**3 / (time.perf_counter() - began)
 
-    dtypes: tuple[DType, ...] = ("bfloat16", "float32")
-    return min(dtypes, key=seconds)
+    return {"bfloat16": round(rate("bfloat16"), 1), "float32": round(rate("float32"), 1)}
 
 
 def answers(file: ModelFile, training: Training, rounds: int, scratch: Path) -> dict[str, Any]:
     rates: dict[str, list[float]] = {"ours": [], "trl": []}
-    training = training.model_copy(update={"dtype": faster()})
+    gflops = products()
+    training = training.model_copy(update={"dtype": max(gflops, key=lambda dtype: gflops[dtype])})
     learner = learner_of(file, training)
     asked = [
         prompt
@@ -111,6 +110,7 @@ def answers(file: ModelFile, training: Training, rounds: int, scratch: Path) -> 
     ratios = [mine / other for mine, other in zip(rates["ours"], rates["trl"], strict=True)]
     return {
         "dtype": training.dtype,
+        "gflops": gflops,
         "tokens_per_s": {name: spread(values) for name, values in rates.items()},
         "ratio": spread(ratios),
     }

@@ -23,7 +23,7 @@ LEARNER = "learner"
 FENCE_ENDS = "\n```"
 TIMEOUT_S = 600.0
 SLOTS = 16
-"""Answers decoded at once, at least: fewer leave a CPU's cores waiting for memory."""
+"""Answers decoded at once, at least: with fewer a CPU waits for memory (`python -m benchmarks.slots --slots 16`)."""
 
 
 class Drawn(NamedTuple):
