@@ -157,6 +157,8 @@ def main() -> int:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--steps", type=int, default=20, help="optimiser steps")
     parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--beta", type=float, default=0.02, help="pull to the model it begins with")
+    parser.add_argument("--entropy-coef", type=float, default=0.02)
     parser.add_argument("--critic-rate", type=float, default=2e-3, help="learning rate of ppo's critic")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--repeat", type=int, default=0, metavar="ROUNDS", help="begin each again, for so many rounds")
@@ -171,8 +173,8 @@ def main() -> int:
         accumulation=2,
         answer_tokens=48,
         max_length=256,
-        beta=0.02,
-        entropy_coef=0.02,
+        beta=options.beta,
+        entropy_coef=options.entropy_coef,
         save_steps=options.steps,
         critic_rate=options.critic_rate,
         seed=options.seed,
