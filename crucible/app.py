@@ -306,6 +306,11 @@ class Crucible:
 
     def _warm_memory(self) -> None:
         """Begin loading the text encoder, which takes seconds, if the store has one to load."""
+        # Imported before threads share the store: it defines a class that is both a Sequence and a Mapping, and CPython
+        # answers a thread that asks isinstance(a string, Mapping) at that very moment with True, then and ever after.
+        # LangGraph asks that of all metadata, so that every further run of the process would fail.
+        import pyarrow  # noqa: F401
+
         warm = getattr(self.memory, "warm", None)
         if warm is not None:
             warm()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +56,35 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
         _ = crucible.Nonsense  # type: ignore[attr-defined]
+
+
+SOLVES = """
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from crucible import Task
+from crucible.app import Crucible
+from crucible.models.scripted import ScriptedModel
+from tests.conftest import settings_at
+
+def below(cls):
+    return {cls}.union(*(below(each) for each in type.__subclasses__(cls)))
+
+def mixed():
+    return {cls for cls in below(Mapping) for base in cls.__mro__ if "_abc_impl" in vars(base)
+            and base is not cls and not issubclass(base, Mapping) and base not in Mapping.__mro__}
+
+replies = ["```python\\ndef f(x):\\n    return x\\n```"]
+with Crucible(settings=settings_at(Path(sys.argv[1])), model=ScriptedModel(replies)) as app:
+    app.context
+    before = mixed()
+    app.solve(Task(prompt="Write f(x): x itself.", entry_point="f", tests="assert f(1) == 1"))
+print(*(f"{cls.__module__}.{cls.__qualname__}" for cls in mixed() - before))
+"""
+
+
+@pytest.mark.sandbox
+def test_no_thread_of_a_run_defines_a_mapping_that_is_something_else_first(tmp_path: Path) -> None:
+    """While such a class comes to be, isinstance(a string, Mapping) is True for the other threads, and LangGraph asks."""
+    done = subprocess.run([sys.executable, "-c", SOLVES, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
