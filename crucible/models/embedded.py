@@ -31,7 +31,7 @@ from crucible.models.chat import chat
 from crucible.models.http import ConnectionLostError
 from crucible.models.llama import llama_request
 from crucible.models.process import EngineOptions, EngineProcess
-from crucible.models.slots import SlotClient
+from crucible.models.slots import Lane, SlotClient
 from crucible.models.stop import Stop
 from crucible.types import Completion, Message, ModelIdentity, Sampling
 
@@ -49,8 +49,6 @@ class _Live:
         self.process, self.client, self.adapters = process, client, adapters
         self.users = 0
         self.retired = False
-        self.sharing = threading.Lock()
-        """Held while slots are filled from outside; requests wait for it before they are sent."""
 
     def close(self) -> None:
         self.client.close()
@@ -223,17 +221,15 @@ class EmbeddedModel:
         """Draws what `done` lacks."""
         scales = [self._scales(live, sampling) for sampling in samplings]
         prompt = _render(live, messages)
-        missing = [index for index in range(len(samplings)) if index not in done]
-        with live.sharing:
-            if len({scales[index] for index in missing}) == 1:  # what a slot has read is one adapter's
-                self._share_prompt(live, prompt, len(missing), scales[missing[0]], stop)
-        live.client.batch(
-            lambda index: llama_request(prompt, samplings[index], scales=scales[index]),
-            len(samplings),
-            stop,
-            done,
-            on_delta,
-        )
+        missing = [scales[index] for index in range(len(samplings)) if index not in done]
+        with self._shared(live, prompt, missing, stop) as client:
+            client.batch(
+                lambda index: llama_request(prompt, samplings[index], scales=scales[index]),
+                len(samplings),
+                stop,
+                done,
+                on_delta,
+            )
 
     def _scales(self, live: _Live, sampling: Sampling) -> tuple[float, ...]:
         """How much of every loaded adapter is applied."""
@@ -242,35 +238,51 @@ class EmbeddedModel:
             refuse_unloaded(name, live.adapters)
         return tuple(float(other == name) for other in live.adapters)
 
-    def _share_prompt(self, live: _Live, prompt: str, samples: int, scales: tuple[float, ...], stop: Stop) -> None:
-        """Reads the prompt into slot 0 and copies the slot's state to the others that will draw."""
-        slots = min(samples, self._options.slots)
-        if slots < 2 or len(prompt) < SHARE_FROM_CHARS or not self._sharing or live.users > 1:
-            return  # in the midst of another batch slot 0 may be taken, and waiting for it costs more
+    @contextmanager
+    def _shared(
+        self, live: _Live, prompt: str, scales: Sequence[tuple[float, ...]], stop: Stop
+    ) -> Iterator[SlotClient]:
+        """A client for a sample under each of `scales`: where that pays, one whose slots have read the prompt already."""
+        held: list[int] = []
+        # What a slot has read is one adapter's.
+        if self._sharing and len(prompt) >= SHARE_FROM_CHARS and len(set(scales)) == 1:
+            held = live.client.slots.lane(len(scales), prompt, stop)
+        if not held:
+            yield live.client
+            return
+        lane = Lane(live.client.slots, held, len(scales))
+        try:
+            self._fill(live, prompt, held, scales[0], stop)
+            yield live.client.within(lane)
+        finally:
+            lane.close()
+
+    def _fill(self, live: _Live, prompt: str, slots: Sequence[int], scales: tuple[float, ...], stop: Stop) -> None:
+        """Reads the prompt into the first of `slots` and copies the slot's state to the others."""
+        first, others = slots[0], slots[1:]
         if scales:
             # What a slot holds is taken for the work of the adapter it last drew with: that must be this one.
             live.client.batch(
-                lambda index: llama_request("x", Sampling(max_tokens=1), slot=index + 1, scales=scales),
-                slots - 1,
+                lambda index: llama_request("x", Sampling(max_tokens=1), slot=others[index], scales=scales),
+                len(others),
                 stop,
                 {},
             )
-        live.client.draw(llama_request(prompt, Sampling(max_tokens=1), slot=0, scales=scales), stop)
+        live.client.draw(llama_request(prompt, Sampling(max_tokens=1), slot=first, scales=scales), stop)
         if stop.check():
             return
-        state = {"filename": "prompt.bin"}
+        state = {"filename": f"prompt-{first}.bin"}
         try:
-            live.client.post("/slots/0?action=save", state)
-            for slot in range(1, slots):
+            live.client.post(f"/slots/{first}?action=save", state)
+            for slot in others:
                 live.client.post(f"/slots/{slot}?action=restore", state)
-            live.client.slots.hold(range(slots), prompt)
         except (ContextOverflowError, EngineTimeoutError, ConnectionLostError):
             raise
         except EngineError as error:
             self._sharing = False
             self._note(f"samples of one prompt now read it each for itself, which is slower ({error})")
         finally:
-            (live.process.scratch / "prompt.bin").unlink(missing_ok=True)
+            (live.process.scratch / state["filename"]).unlink(missing_ok=True)
 
     # ------------------------------------------------------------- the child
 

@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -284,6 +285,18 @@ def test_a_shared_prompt_draws_what_an_unshared_one_does(path: Path) -> None:
         shared = model.generate(story, [Sampling(max_tokens=12)] * 3)
         assert [completion.text for completion in shared] == [alone[0].text] * 3
         assert {completion.prompt_tokens for completion in shared} == {alone[0].prompt_tokens}
+        assert model.notices() == []
+
+
+def test_samples_of_several_prompts_at_once_are_those_of_each_alone(path: Path) -> None:
+    stories = [[Message(role="user", content=f"{word} " * 120)] for word in ("crow", "fox", "wolf", "bear")]
+    samplings = [Sampling(max_tokens=8)] * 3
+    with serve(path, slots=4) as model:
+        alone = [model.generate(story, samplings[:1])[0].text for story in stories]
+        with ThreadPoolExecutor(4) as threads:
+            together = list(threads.map(lambda story: model.generate(story, samplings), stories))
+        assert len(set(alone)) == 4
+        assert [[each.text for each in drawn] for drawn in together] == [[text] * 3 for text in alone]
         assert model.notices() == []
 
 
