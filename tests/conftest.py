@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +26,13 @@ RIGHT = "```python\ndef double(n):\n    return n + n\n```"
 WRONG = "```python\ndef double(n):\n    return n * 3\n```"
 """Passes double(0) only: a near miss."""
 
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Of several that share the tests each has a folder of its own for what passes: one of them looks for what programs in the
+    # sandbox leave in /tmp.
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="tests-")
+    Path(tempfile.tempdir).chmod(0o1777)
+    atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
 # A shell without job control starts `make test &` with Ctrl-C ignored, and every child inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -289,7 +289,8 @@ def test_a_shared_prompt_draws_what_an_unshared_one_does(path: Path) -> None:
 
 
 def test_samples_of_several_prompts_at_once_are_those_of_each_alone(path: Path) -> None:
-    stories = [[Message(role="user", content=f"{word} " * 120)] for word in ("crow", "fox", "wolf", "bear")]
+    ask = Message(role="user", content="Say it a hundred times.")
+    stories = [[ask, Message(role="assistant", content=f"{word}," * 99)] for word in ("crow", "fox", "wolf", "bear")]
     samplings = [Sampling(max_tokens=8)] * 3
     with serve(path, slots=4) as model:
         alone = [model.generate(story, samplings[:1])[0].text for story in stories]

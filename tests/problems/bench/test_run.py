@@ -22,7 +22,7 @@ from tests.problems.bench.small import ARMS, NUMBERS, SEEDS, run
 
 pytestmark = pytest.mark.sandbox
 ROOT = Path(__file__).parents[3]
-KILLS = 20
+KILLS = 12
 
 
 @pytest.fixture(scope="module")
