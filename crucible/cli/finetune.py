@@ -78,6 +78,15 @@ def propose(
         ),
     ] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Decides the adapter's start and the order of the data.")] = 0,
+    more: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any other setting of the training, as the Python API names it, for instance entropy_coef=0.002, batch=4 or "
+            "quantize=true (QLoRA: an NVIDIA GPU and bitsandbytes); may be given again.",
+        ),
+    ] = None,
     when: Annotated[
         str | None,
         typer.Option(
@@ -112,7 +121,7 @@ def propose(
         max_steps=max_steps,
         dtype=usual_dtype() if dtype == "auto" else dtype,
         seed=seed,
-    )
+    ).changed(more or ())
     try:
         with _crucible(model) as crucible:
             proposal = make(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from crucible.errors import InputError
 from crucible.finetune.dataset import Kind
 from crucible.models.weights import DType
 from crucible.types import Frozen
@@ -63,6 +65,23 @@ class Training(Frozen):
     """Hold the model's weights in 4 bits (QLoRA); needs a GPU and bitsandbytes."""
     save_steps: int = Field(20, ge=1)
     seed: int = 0
+
+    def changed(self, said: Iterable[str]) -> Training:
+        """The same with other values, each said as NAME=VALUE. Raises InputError for what there is not, or may not be."""
+        values: dict[str, object] = {}
+        for each in said:
+            name, equals, value = each.partition("=")
+            if not equals or name not in Training.model_fields:
+                raise InputError(
+                    f"{each!r} is no setting of a training: NAME=VALUE, of {', '.join(Training.model_fields)}"
+                )
+            values[name] = value
+        try:
+            return Training.model_validate({**self.model_dump(), **values})
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = first["loc"][0]
+            raise InputError(f"{name}={values[str(name)]}: {first['msg']}") from error
 
 
 class EvaluationSet(Frozen):

@@ -1,0 +1,29 @@
+"""Settings of a training, said as NAME=VALUE."""
+
+from __future__ import annotations
+
+import pytest
+
+from crucible.errors import InputError
+from crucible.finetune.records import Training
+
+
+def test_every_setting_can_be_said_and_no_other_changes() -> None:
+    training = Training(rank=4)
+    changed = training.changed(["entropy_coef=0.002", "batch=4", "quantize=true", "dtype=bfloat16"])
+    assert (changed.entropy_coef, changed.batch, changed.quantize, changed.dtype) == (0.002, 4, True, "bfloat16")
+    same = set(Training.model_fields) - {"entropy_coef", "batch", "quantize", "dtype"}
+    assert all(getattr(changed, name) == getattr(training, name) for name in same)
+    assert training.changed(f"{name}={value}" for name, value in changed.model_dump().items()) == changed
+
+
+@pytest.mark.parametrize("said", ["entropy=0.1", "batch", "", "=3", "model_fields=1"])
+def test_what_is_no_setting_is_named_with_those_there_are(said: str) -> None:
+    with pytest.raises(InputError, match=f"{said!r} is no setting of a training: NAME=VALUE, of rank, alpha"):
+        Training().changed([said])
+
+
+@pytest.mark.parametrize("said", ["lam=2", "batch=0", "batch=1.5", "dtype=int8", "quantize=perhaps", "gamma=nan"])
+def test_a_value_that_may_not_be_is_refused_by_name(said: str) -> None:
+    with pytest.raises(InputError, match=f"^{said}: "):
+        Training().changed(["seed=1", said])
