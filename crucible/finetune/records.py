@@ -80,8 +80,8 @@ class Training(Frozen):
             return Training.model_validate({**self.model_dump(), **values})
         except ValidationError as error:
             first = error.errors()[0]
-            name = first["loc"][0]
-            raise InputError(f"{name}={values[str(name)]}: {first['msg']}") from error
+            wrong = str(first["loc"][0])
+            raise InputError(f"{wrong}={values[wrong]}: {first['msg']}") from error
 
 
 class EvaluationSet(Frozen):
