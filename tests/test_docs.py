@@ -22,7 +22,15 @@ def test_the_cli_reference_is_the_help(tmp_path: Path) -> None:
     assert made.read_text() == (REPOSITORY / "docs" / "cli.md").read_text()
 
 
-@pytest.mark.parametrize("page", ["README.md", "AGENTS.md", "CHANGELOG.md", "docs/architecture.md"])
+PAGES = [
+    "README.md",
+    "AGENTS.md",
+    "CHANGELOG.md",
+    *(f"docs/{page.name}" for page in (REPOSITORY / "docs").glob("*.md")),
+]
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
 def test_links_and_paths_in_the_documentation_exist(page: str) -> None:
     text = (REPOSITORY / page).read_text()
     folder = (REPOSITORY / page).parent
