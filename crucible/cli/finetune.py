@@ -10,7 +10,6 @@ import typer
 if TYPE_CHECKING:
     from crucible.app import Crucible
     from crucible.finetune.health import Step
-    from crucible.finetune.records import Evaluation, Proposal
 
 app = typer.Typer(
     help="Fine-tuning: propose → approve → train → evaluate → promote → rollback. Nothing trains and nothing is promoted "
@@ -23,8 +22,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 ModelOption = Annotated[str | None, typer.Option(help="Catalogue name. [default: the configured one]")]
 FEW_EXAMPLES = 5
 Method = Literal["sft", "dpo", "rloo", "grpo", "ppo"]
-RATES: dict[Method, float] = {"sft": 1e-4, "dpo": 2e-5, "rloo": 5e-5, "grpo": 5e-5, "ppo": 5e-5}
-BETAS: dict[Method, float] = {"sft": 0.1, "dpo": 0.1, "rloo": 0.02, "grpo": 0.02, "ppo": 0.02}
 
 
 @app.command()
@@ -98,6 +95,7 @@ def propose(
     as_json: JsonOption = False,
 ) -> int:
     """Write down what could be learned from the episodes in memory, for a person to decide on. Trains nothing."""
+    from crucible.cli.finetune_shown import show_proposal
     from crucible.cli.output import print_json, say
     from crucible.errors import NotYetError
     from crucible.finetune.dataset import DataSettings
@@ -107,12 +105,12 @@ def propose(
     from crucible.finetuning import propose as make
 
     due = When.parse(when) if when is not None else None
-
-    training = Training(
+    said = {"learning_rate": learning_rate, "beta": beta}
+    training = Training.usual(
+        method,
         rank=rank,
         alpha=2 * rank,
-        learning_rate=RATES[method] if learning_rate is None else learning_rate,
-        beta=BETAS[method] if beta is None else beta,
+        **{name: value for name, value in said.items() if value is not None},
         answers=answers,
         answer_tokens=answer_tokens,
         replay=replay,
@@ -142,7 +140,7 @@ def propose(
     if as_json:
         print_json(proposal.model_dump(mode="json"))
         return 0
-    _describe(proposal)
+    show_proposal(proposal)
     typer.echo(f"\nlook at the data: crucible finetune review {proposal.id}")
     typer.echo(f"decide:           crucible finetune approve {proposal.id}   (or reject)")
     return 0
@@ -155,6 +153,7 @@ def review(
     as_json: JsonOption = False,
 ) -> int:
     """Show a proposal and what would be learned from, as it lies there."""
+    from crucible.cli.finetune_shown import show_proposal
     from crucible.cli.output import print_json
     from crucible.finetuning import gate_of, store_of
     from crucible.security.text import printable
@@ -167,7 +166,7 @@ def review(
         shown = [each.model_dump(mode="json") for each in dataset.examples[:examples]]
         print_json({**proposal.model_dump(mode="json"), "sha256": sha256, "state": state, "sample": shown})
         return 0
-    _describe(proposal)
+    show_proposal(proposal)
     typer.echo(f"  state          {state}\n  sha256         {sha256}")
     for number, each in enumerate(dataset.examples[:examples], 1):
         typer.echo(f"\n--- {number} of {len(dataset.examples)}, from {', '.join(each.episodes)}")
@@ -272,6 +271,7 @@ def evaluate(
     """Measure the trained adapter against what serves now, paired. Exit 1 where it may not be promoted."""
     import time
 
+    from crucible.cli.finetune_shown import show_evaluation
     from crucible.cli.output import CountedBar, print_json
     from crucible.finetune.records import EvaluationSettings
     from crucible.finetuning import evaluate as run
@@ -288,7 +288,7 @@ def evaluate(
     if as_json:
         print_json(evaluation.model_dump(mode="json"))
     else:
-        _figures(evaluation)
+        show_evaluation(evaluation)
     return 0 if evaluation.passed else 1
 
 
@@ -389,47 +389,3 @@ def _crucible(model: str | None, *, approve: str | None = None, slots: int | Non
         "cycles": {"approve": approve} if approve else {},
     }
     return Crucible.from_settings(load_settings(overrides={name: part for name, part in chosen.items() if part}))
-
-
-def _describe(proposal: Proposal) -> None:
-    training, estimate = proposal.training, proposal.estimate
-    levels = ", ".join(f"{count} of difficulty {level}" for level, count in proposal.levels.items())
-    left_out = "; ".join(f"{count} {why}" for why, count in proposal.left_out.items()) or "nothing"
-    sets = ", ".join(f"{each.path} ({each.problems})" for each in proposal.evaluation)
-    online = proposal.method not in ("sft", "dpo")
-    drawn = f", {training.answers} answers of {training.answer_tokens} tokens to a task" if online else ""
-    rows = {
-        "method": f"{proposal.method}, LoRA of rank {training.rank} on {proposal.parent or proposal.base}",
-        "data": f"{proposal.examples} examples of {proposal.episodes} episodes: {levels}",
-        "left out": left_out,
-        "training": f"{training.epochs:g} epochs, learning rate {training.learning_rate:g}, seed {training.seed}"
-        + drawn,
-        "cost": f"{estimate.steps} steps, {estimate.tokens} tokens, about {estimate.minutes:g} min and "
-        f"{estimate.memory_gib:g} GiB ({estimate.basis})",
-        "measured on": sets,
-    }
-    from crucible.security.text import printable
-
-    typer.echo(f"{proposal.id}: adapter {proposal.name}")
-    for key, value in rows.items():
-        typer.echo(printable(f"  {key:<14} {value}"))
-    typer.echo("  risks")
-    for risk in proposal.risks:
-        typer.echo(f"    - {risk}")
-
-
-def _figures(evaluation: Evaluation) -> None:
-    typer.echo(f"{evaluation.adapter} against {evaluation.against or 'the model itself'}")
-    for each in evaluation.measured:
-        typer.echo(
-            f"  {each.what:<18} {100 * each.before:5.1f} → {100 * each.after:5.1f} %   {each.problems} problems, "
-            f"+{each.gained} -{each.lost}, p = {each.p_value:.3f}"
-        )
-    typer.echo(f"  safety findings    {evaluation.safety_before:5} → {evaluation.safety_after:5}")
-    for reason in evaluation.reasons:
-        typer.echo(f"  {reason}")
-    typer.echo(
-        f"may be promoted: crucible finetune promote {evaluation.proposal}"
-        if evaluation.passed
-        else "may not be promoted"
-    )

@@ -17,6 +17,14 @@ from crucible.types import Frozen
 Method = Literal["sft", "dpo", "rloo", "grpo", "ppo"]
 KINDS: dict[Method, Kind] = {"sft": "sft", "dpo": "dpo", "rloo": "online", "grpo": "online", "ppo": "online"}
 """What each method learns from."""
+USUAL: dict[Method, dict[str, float]] = {
+    "sft": {"learning_rate": 1e-4},
+    "dpo": {"learning_rate": 2e-5, "beta": 0.1},
+    "rloo": {"learning_rate": 5e-5, "beta": 0.02},
+    "grpo": {"learning_rate": 5e-5, "beta": 0.02},
+    "ppo": {"learning_rate": 5e-5, "beta": 0.02},
+}
+"""Where a method wants other values than `Training` has."""
 
 
 class Training(Frozen):
@@ -65,6 +73,11 @@ class Training(Frozen):
     """Hold the model's weights in 4 bits (QLoRA); needs a GPU and bitsandbytes."""
     save_steps: int = Field(20, ge=1)
     seed: int = 0
+
+    @classmethod
+    def usual(cls, method: Method, **values: object) -> Training:
+        """As the method is usually trained, but for `values`."""
+        return cls.model_validate({**USUAL[method], **values})
 
     def changed(self, said: Iterable[str]) -> Training:
         """The same with other values, each said as NAME=VALUE. Raises InputError for what there is not, or may not be."""

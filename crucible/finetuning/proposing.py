@@ -56,7 +56,7 @@ def propose(
         raise InputError(
             "name at least one problem set to measure on (--eval-set); its problems are kept out of the data"
         )
-    training = training or Training(dtype=usual_dtype())
+    training = training or Training.usual(method, dtype=usual_dtype())
     check_name(name)
     if training.processes > 1 and KINDS[method] == "online":
         raise InputError(f"{method} is of one process: its answers come from one engine")

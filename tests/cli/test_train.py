@@ -11,7 +11,8 @@ import yaml
 
 from crucible.errors import ConfigError, InputError, RefusedError
 from crucible.main import app
-from tests.problems.small_training import NUMBERS, rules, write_set
+from tests.problems.bench.small import write_set
+from tests.problems.small_training import HINTS, NUMBERS, rules
 
 
 def crucible(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -23,7 +24,7 @@ def crucible(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
 @pytest.fixture
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A training of four episodes over the scripted engine."""
-    write_set(tmp_path / "set.yaml", NUMBERS)
+    write_set(tmp_path / "set.yaml", NUMBERS, HINTS)
     script = [{"match": rule.match, "replies": list(rule.replies), "json": rule.json_reply} for rule in rules()]
     (tmp_path / "script.yaml").write_text(yaml.safe_dump(script))
     monkeypatch.setenv("CRUCIBLE_MODEL__SCRIPT", str(tmp_path / "script.yaml"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crucible.errors import InputError
-from crucible.finetune.records import Training
+from crucible.finetune.records import KINDS, USUAL, Method, Training
 
 
 def test_every_setting_can_be_said_and_no_other_changes() -> None:
@@ -27,3 +27,10 @@ def test_what_is_no_setting_is_named_with_those_there_are(said: str) -> None:
 def test_a_value_that_may_not_be_is_refused_by_name(said: str) -> None:
     with pytest.raises(InputError, match=f"^{said}: "):
         Training().changed(["seed=1", said])
+
+
+@pytest.mark.parametrize("method", KINDS)
+def test_a_method_has_its_own_usual_values_but_for_those_that_are_said(method: Method) -> None:
+    usual, said = Training.usual(method, rank=4), Training.usual(method, learning_rate=0.5, beta=0.7)
+    assert usual.rank == 4 and usual.learning_rate == USUAL[method]["learning_rate"]
+    assert (said.learning_rate, said.beta) == (0.5, 0.7)

@@ -18,32 +18,14 @@ from crucible.problems.train_record import Trained
 from crucible.training import train
 from tests.conftest import settings_at
 from tests.memory.episodes import HashEncoder
+from tests.problems.bench.small import write_set
 
 NUMBERS = range(2, 11)
 HARD = 10
 """The problem that only a hint helps with."""
 EVALUATION = range(20, 23)
 EPISODES = 18
-
-
-def problem(number: int) -> str:
-    return f"""
-  - id: times-{number}
-    title: Times {number}
-    prompt: "Write times_{number}(n): n taken {number} times."
-    difficulty: {1 + number % 3}
-    entry_point: times_{number}
-    examples: [{{input: [2], output: {2 * number}}}]
-    test_cases: [[5], [0]]
-    expected_outputs: [{5 * number}, 0]
-    solutions: ["def times_{number}(n):\\n    return n * {number}\\n"]
-    hints: ["Think of multiplication.", "The operator is a star."]
-"""
-
-
-def write_set(path: Path, numbers: range) -> Path:
-    path.write_text("problems:\n" + "".join(map(problem, numbers)))
-    return path
+HINTS = '    hints: ["Think of multiplication.", "The operator is a star."]\n'
 
 
 def rules() -> list[Rule]:
@@ -63,8 +45,8 @@ def rules() -> list[Rule]:
 
 
 def run(folder: Path, home: Path, *, tell: Callable[[Progress], None] = lambda _: None, **more: Any) -> Trained:
-    problems = write_set(folder.parent / "set.yaml", NUMBERS)
-    evaluation = write_set(folder.parent / "evaluation.yaml", EVALUATION)
+    problems = write_set(folder.parent / "set.yaml", NUMBERS, HINTS)
+    evaluation = write_set(folder.parent / "evaluation.yaml", EVALUATION, HINTS)
     settings = settings_at(home, model={"slots": 3}, tools={"log_level": "off"})
     asked = {
         "episodes": EPISODES,

@@ -23,8 +23,8 @@ ARMS = ("single", "best-of-n", "loop", "placebo")
 SEEDS = (0, 1)
 
 
-def problem(number: int) -> str:
-    """times_N(n): a visible and two hidden tests."""
+def problem(number: int, more: str = "") -> str:
+    """times_N(n): a visible and two hidden tests. more: further lines of it."""
     return f"""
   - id: times-{number}
     title: Times {number}
@@ -35,11 +35,11 @@ def problem(number: int) -> str:
     test_cases: [[5], [0]]
     expected_outputs: [{5 * number}, 0]
     solutions: ["def times_{number}(n):\\n    return n * {number}\\n"]
-"""
+{more}"""
 
 
-def write_set(path: Path) -> Path:
-    path.write_text("problems:\n" + "".join(map(problem, NUMBERS)))
+def write_set(path: Path, numbers: range = NUMBERS, more: str = "") -> Path:
+    path.write_text("problems:\n" + "".join(problem(number, more) for number in numbers))
     return path
 
 
