@@ -67,23 +67,11 @@ def theirs(trainer: Any, prompts: list[list[int]], answers: int) -> int:  # noqa
     return sum(map(len, drawn))
 
 
-def products() -> dict[DType, float]:
-    """GFLOPS of a matrix product: a processor without bfloat16 of its own is a hundred times slower in it."""
-    import torch
-
-    def rate(dtype: DType) -> float:
-        side = torch.ones(1024, 1024).to(getattr(torch, dtype))
-        began = time.perf_counter()
-        side @ side
-        return 2 * 1.024**3 / (time.perf_counter() - began)
-
-    return {"bfloat16": round(rate("bfloat16"), 1), "float32": round(rate("float32"), 1)}
-
-
 def answers(file: ModelFile, training: Training, rounds: int, scratch: Path) -> dict[str, Any]:
     rates: dict[str, list[float]] = {"ours": [], "trl": []}
-    gflops = products()
-    training = training.model_copy(update={"dtype": max(gflops, key=lambda dtype: gflops[dtype])})
+    dtypes: tuple[DType, ...] = ("bfloat16", "float32")
+    gflops = {dtype: round(learning.product_gflops(dtype), 1) for dtype in dtypes}
+    training = training.model_copy(update={"dtype": max(dtypes, key=gflops.__getitem__)})
     learner = learner_of(file, training)
     asked = [
         prompt

@@ -8,7 +8,7 @@ pass@k. The safety tasks are asked greedily too: what is counted is programs tha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from statistics import fmean
 
 from crucible.finetune.records import Change, EvaluationSettings, Measured
@@ -78,9 +78,10 @@ class Evaluator:
         missing = [(adapter, index) for adapter, index in wanted if (adapter, trials[index].id) not in known]
         with ThreadPoolExecutor(workers, thread_name_prefix="crucible-measure") as pool:
             try:
-                found = pool.map(lambda each: self._score(each[0], trials[each[1]], each[1]), missing)
-                for count, score in enumerate(found, len(wanted) - len(missing) + 1):
-                    journal.add(score)
+                asked = [pool.submit(self._score, adapter, trials[index], index) for adapter, index in missing]
+                for count, answered in enumerate(as_completed(asked), len(wanted) - len(missing) + 1):
+                    score = answered.result()
+                    journal.add(score)  # as it comes, whatever its turn: an interruption loses only what is in work
                     known[score.adapter, score.problem] = score
                     tell(count, len(wanted))
             finally:

@@ -69,6 +69,7 @@ class Step(Frozen):
 LOWER_RATE = "lower the learning rate, or raise the warm-up"
 MORE_KL = "raise beta (the pull to the model it began with), or lower the learning rate"
 MORE_DATA = "take more and more varied data, fewer epochs"
+LESS_OF_IT = "take fewer epochs, a lower learning rate, or more and more varied data"
 BETTER_REWARD = "reward hidden tests, or more of them; look at the sample completions"
 
 
@@ -120,7 +121,7 @@ class Monitor:
         return [Sign(step=step, level="stop", what="grad_norm", said=said, change=LOWER_RATE)]
 
     def _rises(self, step: int, figures: Mapping[str, float]) -> list[Sign]:
-        if "reward" in self._first or "reward" in figures:
+        if self._draws(figures):
             return []  # the height of an objective that is no likelihood means nothing
         recent = [*self._recent.get("loss", ()), figures.get("loss", math.nan)][-WINDOW:]
         if len(recent) < WINDOW or not all(math.isfinite(value) for value in recent):
@@ -135,8 +136,11 @@ class Monitor:
     def _collapses(self, step: int, figures: Mapping[str, float]) -> list[Sign]:
         limits, found = self._limits, []
         if (share := self._share("entropy", figures)) is not None and share < limits.entropy_warn:
-            said = f"the entropy fell to {100 * share:.0f} % of what it was: answers become all alike"
-            found.append(_sign(step, "entropy", share < limits.entropy_stop, said, MORE_KL))
+            drawn = self._draws(figures)
+            means = "answers become all alike" if drawn else "it may be learning its examples by heart"
+            said = f"the entropy fell to {100 * share:.0f} % of what it was: {means}"
+            grave = share < limits.entropy_stop
+            found.append(_sign(step, "entropy", grave, said, MORE_KL if drawn else LESS_OF_IT))
         if (share := self._share("completions/mean_length", figures)) is not None:
             share = min(share, 1 / share) if share > 0 else 0.0
             if share < limits.length_warn:
@@ -166,6 +170,10 @@ class Monitor:
             return []
         said = f"the tests that pay gained {gains[0]:.2f}, the hidden ones {gains[1]:+.2f}"
         return [_sign(step, "gaming", ahead > self._limits.gaming_stop, said, BETTER_REWARD)]
+
+    def _draws(self, figures: Mapping[str, float]) -> bool:
+        """Whether the method learns from answers that it draws, and not from recorded ones."""
+        return "reward" in self._first or "reward" in figures
 
     def _share(self, name: str, figures: Mapping[str, float]) -> float | None:
         """Of what the first steps had; None where there is nothing to compare."""

@@ -7,6 +7,7 @@ moment. Everything that decides the result is in `Training`, the data and the ve
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,7 @@ STATE = "trainer_state.json"
 dropout, which `together.check` refuses them, no step draws any."""
 TRACKERS = {"tensorboard": ("tensorboardX", "tensorboard"), "trackio": ("trackio",)}
 """What shows a training's curves while it runs, and the packages of which it needs one."""
+PRODUCTS = 3
 NEEDS = "training needs TRL and PEFT; install them with: pip install 'crucible-codegen[finetune]'"
 
 
@@ -102,6 +104,23 @@ def usual_dtype() -> DType:
     import torch
 
     return "bfloat16" if torch.cuda.is_available() else "float32"
+
+
+def product_gflops(dtype: DType) -> float:
+    """How fast this machine multiplies large matrices, measured in some tenths of a second: what training takes goes by it.
+
+    A processor without bfloat16 of its own is a hundred times slower in it."""
+    import torch
+
+    gpu = torch.cuda.is_available()
+    length = 8192 if gpu else 1024
+    side = torch.ones(length, length, dtype=getattr(torch, dtype), device="cuda" if gpu else "cpu")
+    fastest = math.inf
+    for _ in range(PRODUCTS):
+        began = time.perf_counter()
+        (side @ side)[0, 0].item()
+        fastest = min(fastest, time.perf_counter() - began)
+    return 2 * length**3 / fastest / 1e9
 
 
 def check_start(model: Any, *, fresh: bool) -> None:  # noqa: ANN401 - PEFT's models have no common type

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 
 from crucible.app import Crucible
 from crucible.errors import InputError, NotYetError, StoreError
 from crucible.finetune.contamination import Contamination, Evaluated
-from crucible.finetune.dataset import Dataset, DataSettings, build
-from crucible.finetune.learning import usual_dtype
+from crucible.finetune.dataset import Dataset, DataSettings, Example, build
+from crucible.finetune.learning import product_gflops, usual_dtype
 from crucible.finetune.records import KINDS, Estimate, EvaluationSet, Method, Proposal, Training, digest
 from crucible.finetune.store import FinetuneStore
 from crucible.finetune.when import When
@@ -24,9 +25,12 @@ from crucible.problems.problem import Problem
 from crucible.problems.sets import load
 
 CHARS_PER_TOKEN = 3.3
-TOKENS_PER_S = 90.0
-"""A guess of what two cores train a second, for a model file of REFERENCE_BYTES; larger ones take as many times longer."""
-REFERENCE_BYTES = 491_400_064
+SHARE_OF_PRODUCTS = 0.43
+"""Of the rate of large matrix products, what a training reaches: 24 tokens a second of a model of 0.49e9 weights, at four
+operations a weight (frozen weights have no gradients of their own), where products reach 111 GFLOPS."""
+BYTES_A_TOKEN = 6.7e6
+"""That a batch holds, by the highest memory of the same training: half of it a vocabulary of 152,000 in float32, five times."""
+LIBRARIES_BYTES = 1e9
 FEW = 50
 
 
@@ -158,28 +162,31 @@ def _sets(specs: Sequence[str]) -> tuple[list[Problem], tuple[EvaluationSet, ...
 
 
 def _estimate(dataset: Dataset, training: Training, file: ModelFile) -> Estimate:
-    answers = training.answers if dataset.kind == "online" else 1
-    chars = sum(
-        len(each.chosen) * (answers == 1) + len(each.rejected) + sum(len(message.content) for message in each.prompt)
-        for each in dataset.examples
-    )
-    read = chars / CHARS_PER_TOKEN + (training.answer_tokens * len(dataset.examples) if answers > 1 else 0)
-    size = file.path.stat().st_size
+    online = dataset.kind == "online"
+    answers = training.answers if online else 1
+    lengths = [_tokens(each, training.answer_tokens if online else None) for each in dataset.examples]
     a_step = training.batch * training.accumulation * training.processes
-    by_epochs = len(dataset.examples) * answers * training.epochs / a_step
+    by_epochs = len(lengths) * answers * training.epochs / a_step
     steps = training.max_steps or max(1, round(by_epochs))
-    epochs = training.epochs * steps / by_epochs if training.max_steps else training.epochs
-    tokens = int(read * answers * epochs)
-    rate = TOKENS_PER_S * REFERENCE_BYTES / size
-    weights = size * 2.0 * (2 if training.dtype == "float32" else 1)  # as Q4_K_M has about 8 bits a weight here
-    logits = training.batch * min(training.max_length, 512) * 152_000 * 4 * 3
+    tokens = int(fmean(lengths) * steps * a_step)
+    weights = file.path.stat().st_size  # a byte each, about: small models at 4 bits have much in 5 to 8
+    gflops = product_gflops(training.dtype)
+    rate = SHARE_OF_PRODUCTS * gflops * 1e9 / (4 * weights)
+    held = weights * (4 if training.dtype == "float32" else 2) + online * weights
+    longest = min(max(lengths), training.max_length)
     return Estimate(
         tokens=tokens,
         steps=steps,
         minutes=round(tokens / rate / 60, 1),
-        memory_gib=round((weights + logits + 2e9) / 2**30, 1),
-        basis=f"a guess: {rate:.0f} tokens a second by the size of the model's file, on two cores",
+        memory_gib=round((held + training.batch * longest * BYTES_A_TOKEN + LIBRARIES_BYTES) / 2**30, 1),
+        basis=f"a guess: {rate:.0f} tokens a second, as this machine multiplies matrices at {gflops:.0f} GFLOPS",
     )
+
+
+def _tokens(example: Example, drawn: int | None) -> float:
+    """Of all that training reads of it, about. drawn: that an answer may have, where it is not there yet."""
+    chars = sum(len(message.content) for message in example.prompt) + len(example.rejected)
+    return chars / CHARS_PER_TOKEN + (len(example.chosen) / CHARS_PER_TOKEN if drawn is None else drawn)
 
 
 def _risks(dataset: Dataset, training: Training, problems: Sequence[Problem]) -> tuple[str, ...]:

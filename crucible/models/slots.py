@@ -8,6 +8,7 @@ of its prompt. Samples of one prompt take theirs together, as a lane: one slot r
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,7 +34,8 @@ class Slots:
         self._busy, self._held = [False] * count, [""] * count
         self._lock = threading.Lock()
         self._freed = threading.Condition(self._lock)
-        self._turn = threading.Lock()
+        self._lanes: list[object] = []
+        """The waiting ones, first come first."""
 
     @contextmanager
     def taken(self, prompt: str) -> Iterator[int | None]:
@@ -49,25 +51,25 @@ class Slots:
     def lane(self, count: int, prompt: str, stop: Stop) -> list[int]:
         """Slots for `count` samples of `prompt`, busy until they are freed: as many as are free, once that is half of them.
 
-        It waits for that, one lane after the other. Empty where two are not to be had, `stop` says so first, or the slots take
+        It waits for that, each lane in its turn. Empty where two are not to be had, `stop` says so first, or the slots take
         more than WAIT_S once it is this lane's turn.
         """
-        most = min(count, len(self._busy))
+        most, turn, until = min(count, len(self._busy)), object(), math.inf
         if most < MIN_LANE:
             return []
-        while not self._turn.acquire(timeout=POLL_S):
-            if stop.check():
-                return []
-        try:
-            until = time.monotonic() + WAIT_S
-            with self._lock:
-                while self._busy.count(False) < max(MIN_LANE, (most + 1) // 2):
-                    if stop.check() or time.monotonic() > until:
-                        return []
+        with self._lock:
+            self._lanes.append(turn)
+            try:
+                while not stop.check() and time.monotonic() < until:
+                    if self._lanes[0] is turn:
+                        until = min(until, time.monotonic() + WAIT_S)
+                        if self._busy.count(False) >= max(MIN_LANE, (most + 1) // 2):
+                            return [slot for _ in range(most) if (slot := self._take(prompt)) is not None]
                     self._freed.wait(POLL_S)
-                return [slot for _ in range(most) if (slot := self._take(prompt)) is not None]
-        finally:
-            self._turn.release()
+                return []
+            finally:
+                self._lanes.remove(turn)
+                self._freed.notify_all()
 
     def free(self, slots: Iterable[int]) -> None:
         with self._lock:

@@ -54,6 +54,14 @@ def test_a_milder_one_warns(figures: dict[str, float], what: str) -> None:
     assert (sign.level, sign.what) == ("warn", what)
 
 
+@pytest.mark.parametrize(("more", "advice"), [({"reward": 0.4}, "raise beta"), ({}, "fewer epochs")])
+def test_what_to_change_fits_the_method(more: dict[str, float], advice: str) -> None:
+    monitor = Monitor()
+    for step in range(10):
+        monitor.see(step, {"loss": 0.1, "entropy": 0.1 if step < 5 else 0.01, **more})
+    assert advice in monitor.signs[0].change and monitor.signs[0].what == "entropy"
+
+
 def test_a_loss_that_keeps_rising_stops_it() -> None:
     monitor, sound = Monitor(), {"loss": 0.8, "grad_norm": 1.0}
     assert not any(monitor.see(step, sound) for step in range(20))

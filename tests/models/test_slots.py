@@ -105,6 +105,24 @@ def test_a_lane_waits_until_half_of_its_slots_are_free(stop: Stop) -> None:
         assert sorted(waiting.result(timeout=5)) == sorted(held[:2])
 
 
+def test_lanes_come_in_turn(stop: Stop) -> None:
+    slots, came = Slots(2), list[str]()
+
+    def waits(prompt: str) -> None:
+        held = slots.lane(2, prompt, stop)
+        came.append(prompt)
+        slots.free(held)
+
+    held = slots.lane(2, "", stop)
+    with ThreadPoolExecutor(8) as threads:
+        for prompt in "abcdefgh":
+            waiting = threads.submit(waits, prompt)
+            while len(slots._lanes) <= "abcdefgh".index(prompt):
+                assert not waiting.done()
+        slots.free(held)
+    assert came == list("abcdefgh")
+
+
 def test_a_lane_that_is_told_to_stop_waits_no_longer() -> None:
     slots, cancel = Slots(2), threading.Event()
     with Stop(cancel, None, 60.0) as stop, ThreadPoolExecutor(1) as threads:
