@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import fmean
 
 from crucible.app import Crucible
 from crucible.errors import InputError, NotYetError, StoreError
 from crucible.finetune.contamination import Contamination, Evaluated
-from crucible.finetune.dataset import Dataset, DataSettings, Example, build
+from crucible.finetune.dataset import Dataset, DataSettings, build
+from crucible.finetune.estimate import estimate
 from crucible.finetune.learning import product_gflops, usual_dtype
-from crucible.finetune.records import KINDS, Estimate, EvaluationSet, Method, Proposal, Training, digest
+from crucible.finetune.records import KINDS, EvaluationSet, Method, Proposal, Training, digest
 from crucible.finetune.store import FinetuneStore
 from crucible.finetune.when import When
 from crucible.finetuning.parts import base_of, gate_of, judged_by, safety_trials, store_of
@@ -24,13 +24,6 @@ from crucible.models.files import ModelFile
 from crucible.problems.problem import Problem
 from crucible.problems.sets import load
 
-CHARS_PER_TOKEN = 3.3
-SHARE_OF_PRODUCTS = 0.43
-"""Of the rate of large matrix products, what a training reaches: 24 tokens a second of a model of 0.49e9 weights, at four
-operations a weight (frozen weights have no gradients of their own), where products reach 111 GFLOPS."""
-BYTES_A_TOKEN = 6.7e6
-"""That a batch holds, by the highest memory of the same training: half of it a vocabulary of 152,000 in float32, five times."""
-LIBRARIES_BYTES = 1e9
 FEW = 50
 
 
@@ -101,7 +94,7 @@ def propose(
         training=training,
         evaluation=sets,
         hidden=hidden,
-        estimate=_estimate(dataset, training, file),
+        estimate=estimate(dataset, training, file.path.stat().st_size, product_gflops(training.dtype)),
         risks=_risks(dataset, training, problems),
         created=datetime.now(UTC),
     )
@@ -159,34 +152,6 @@ def _sets(specs: Sequence[str]) -> tuple[list[Problem], tuple[EvaluationSet, ...
         for each in loaded
     )
     return [problem for each in loaded for problem in each.problems], sets
-
-
-def _estimate(dataset: Dataset, training: Training, file: ModelFile) -> Estimate:
-    online = dataset.kind == "online"
-    answers = training.answers if online else 1
-    lengths = [_tokens(each, training.answer_tokens if online else None) for each in dataset.examples]
-    a_step = training.batch * training.accumulation * training.processes
-    by_epochs = len(lengths) * answers * training.epochs / a_step
-    steps = training.max_steps or max(1, round(by_epochs))
-    tokens = int(fmean(lengths) * steps * a_step)
-    weights = file.path.stat().st_size  # a byte each, about: small models at 4 bits have much in 5 to 8
-    gflops = product_gflops(training.dtype)
-    rate = SHARE_OF_PRODUCTS * gflops * 1e9 / (4 * weights)
-    held = weights * (4 if training.dtype == "float32" else 2) + online * weights
-    longest = min(max(lengths), training.max_length)
-    return Estimate(
-        tokens=tokens,
-        steps=steps,
-        minutes=round(tokens / rate / 60, 1),
-        memory_gib=round((held + training.batch * longest * BYTES_A_TOKEN + LIBRARIES_BYTES) / 2**30, 1),
-        basis=f"a guess: {rate:.0f} tokens a second, as this machine multiplies matrices at {gflops:.0f} GFLOPS",
-    )
-
-
-def _tokens(example: Example, drawn: int | None) -> float:
-    """Of all that training reads of it, about. drawn: that an answer may have, where it is not there yet."""
-    chars = sum(len(message.content) for message in example.prompt) + len(example.rejected)
-    return chars / CHARS_PER_TOKEN + (len(example.chosen) / CHARS_PER_TOKEN if drawn is None else drawn)
 
 
 def _risks(dataset: Dataset, training: Training, problems: Sequence[Problem]) -> tuple[str, ...]:

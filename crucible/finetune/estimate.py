@@ -1,0 +1,49 @@
+"""What a training will take, before it begins: a guess for the person who decides on it.
+
+Measured on one training (`docs/results/circle`): supervised, 0.49e9 weights in float32, rank 16, batches of 2, two cores.
+"""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+from crucible.finetune.dataset import Dataset, Example
+from crucible.finetune.records import Estimate, Training
+
+CHARS_PER_TOKEN = 3.3
+OPERATIONS = 4
+"""A token and weight: two forward and two back, as weights that stay as they are need no gradients."""
+SHARE_OF_PRODUCTS = 0.43
+"""What a training reaches of the rate of large matrix products: 24 tokens a second where that is 111 GFLOPS."""
+BYTES_A_TOKEN = 6.7e6
+"""Held of a batch: about half of it is a vocabulary of 152,000, some five times over in float32."""
+LIBRARIES_BYTES = 1e9
+
+
+def estimate(dataset: Dataset, training: Training, model_bytes: int, gflops: float) -> Estimate:
+    """model_bytes: of the model's file. gflops: how fast this machine multiplies large matrices in the training's dtype."""
+    online = dataset.kind == "online"
+    lengths = [_tokens(each, training.answer_tokens if online else None) for each in dataset.examples]
+    a_step = training.batch * training.accumulation * training.processes
+    by_epochs = len(lengths) * (training.answers if online else 1) * training.epochs / a_step
+    steps = training.max_steps or max(1, round(by_epochs))
+    tokens = int(fmean(lengths) * steps * a_step)
+    weights = model_bytes  # a byte each, about: small models at 4 bits have much in 5 to 8
+    rate = SHARE_OF_PRODUCTS * gflops * 1e9 / (OPERATIONS * weights)
+    held = weights * (4 if training.dtype == "float32" else 2) + online * model_bytes
+    batch = training.batch * min(max(lengths), training.max_length) * BYTES_A_TOKEN
+    return Estimate(
+        tokens=tokens,
+        steps=steps,
+        minutes=round(tokens / rate / 60, 1),
+        memory_gib=round((held + batch + LIBRARIES_BYTES) / 2**30, 1),
+        basis=f"a guess: {rate:.0f} tokens a second, as this machine multiplies matrices at {gflops:.0f} GFLOPS",
+    )
+
+
+def _tokens(example: Example, drawn: int | None) -> float:
+    """Of all that is read of it. drawn: tokens of an answer that is not there yet."""
+    chars = sum(len(message.content) for message in example.prompt)
+    if drawn is None:
+        chars += len(example.chosen) + len(example.rejected)
+    return chars / CHARS_PER_TOKEN + (drawn or 0)

@@ -1,0 +1,74 @@
+"""What a training is said to take, held against one that was measured, and against what must change it."""
+
+from __future__ import annotations
+
+import pytest
+
+from crucible.finetune.dataset import Dataset, Example, Kind
+from crucible.finetune.estimate import CHARS_PER_TOKEN, estimate
+from crucible.finetune.records import Estimate, Training
+from crucible.types import Message, Task
+
+BYTES, GFLOPS = 491_400_064, 111.0
+
+
+def dataset(kind: Kind, tokens: list[int]) -> Dataset:
+    """Examples of so many tokens, half of them the answer's."""
+    half = [round(count * CHARS_PER_TOKEN / 2) for count in tokens]
+    examples = [
+        Example(
+            task=Task(prompt="p"),
+            prompt=(Message(role="user", content="p" * chars),),
+            chosen="a" * chars,
+            episodes=("e",),
+        )
+        for chars in half
+    ]
+    return Dataset(kind=kind, examples=tuple(examples), episodes={}, left_out={})
+
+
+def told(training: Training, *, kind: Kind = "sft", size: int = BYTES, gflops: float = GFLOPS) -> Estimate:
+    return estimate(dataset(kind, [100, 100, 200, 400]), training, size, gflops)
+
+
+def test_the_training_that_was_measured_is_foretold() -> None:
+    """104 examples of 291 tokens, the longest 546, two epochs: 60,620 tokens, 42.8 minutes, 9.8 GiB."""
+    found = estimate(dataset("sft", [546, *[289] * 103]), Training(epochs=2.0), BYTES, GFLOPS)
+    assert found.steps == 26 and found.tokens == pytest.approx(60_620, rel=0.02)
+    assert found.minutes == pytest.approx(42.8, rel=0.1) and found.memory_gib == pytest.approx(9.8, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("more", "times"),
+    [
+        ({"max_steps": 8}, 1),
+        ({"max_steps": 16}, 2),
+        ({"max_steps": 8, "accumulation": 8}, 2),
+        ({"max_steps": 8, "processes": 2}, 2),
+        ({"epochs": 16.0}, 1),
+        ({"epochs": 64.0}, 4),
+    ],
+)
+def test_tokens_and_minutes_go_by_the_steps_and_what_each_reads(more: dict[str, float], times: int) -> None:
+    one, found = told(Training(max_steps=8)), told(Training.model_validate(more))
+    assert found.tokens == pytest.approx(times * one.tokens, rel=0.01)
+    assert found.minutes == pytest.approx(times * one.minutes, rel=0.05)
+
+
+def test_a_faster_machine_and_a_smaller_model_take_less_time() -> None:
+    one = told(Training(max_steps=100))
+    assert told(Training(max_steps=100), gflops=10 * GFLOPS).minutes == pytest.approx(one.minutes / 10, abs=0.1)
+    assert told(Training(max_steps=100), size=BYTES // 2).minutes == pytest.approx(one.minutes / 2, abs=0.1)
+
+
+def test_memory_goes_by_the_longest_example_that_is_not_left_out() -> None:
+    one, cut = told(Training()), told(Training(max_length=200))
+    assert cut.memory_gib < one.memory_gib < told(Training(batch=4)).memory_gib
+    assert told(Training(dtype="bfloat16")).memory_gib < one.memory_gib < told(Training(), size=2 * BYTES).memory_gib
+
+
+def test_what_is_drawn_is_counted_in_the_place_of_what_was_there() -> None:
+    short, long = (
+        told(Training(answers=4, answer_tokens=drawn, max_steps=10), kind="online").tokens for drawn in (50, 150)
+    )
+    assert short == pytest.approx(10 * 8 * (100 + 50), rel=0.01) and long - short == 10 * 8 * 100
