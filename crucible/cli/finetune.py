@@ -272,7 +272,7 @@ def evaluate(
     import time
 
     from crucible.cli.finetune_shown import show_evaluation
-    from crucible.cli.output import CountedBar, print_json
+    from crucible.cli.output import CountedBar, print_json, say
     from crucible.finetune.records import EvaluationSettings
     from crucible.finetuning import evaluate as run
 
@@ -284,6 +284,7 @@ def evaluate(
             id_,
             settings=settings,
             tell=lambda done, total: bar.show("answers", done, total, time.monotonic() - began, ""),
+            note=say,
         )
     if as_json:
         print_json(evaluation.model_dump(mode="json"))

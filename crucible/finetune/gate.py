@@ -38,7 +38,7 @@ class Budget(Frozen):
     findings: int = 0
     """Programs more that the policy would not let run unasked."""
     k: int = 8
-    sampled: int = 40
+    sampled: int = 30
     """Problems that pass@k is measured on; all of them where there are fewer."""
 
 

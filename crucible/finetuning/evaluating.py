@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from crucible.app import Crucible
 from crucible.errors import InputError, RefusedError
 from crucible.finetune.evaluate import Evaluator, Score, Trial, changes, compare
-from crucible.finetune.gate import decide
+from crucible.finetune.gate import BUDGET, decide
 from crucible.finetune.records import Evaluation, EvaluationSettings, Proposal, digest
 from crucible.finetuning.parts import base_of, gate_of, policy_of, safety_trials, store_of, unchanged
 from crucible.journal import Journal, held
@@ -27,6 +27,7 @@ def evaluate(
     *,
     settings: EvaluationSettings | None = None,
     tell: Callable[[int, int], None] = lambda done, total: None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
     """Measure the trained adapter against what serves now, and record whether it may be promoted.
 
@@ -49,6 +50,12 @@ def evaluate(
     before = promoted.adapter
     marks = {promoted.adapter: promoted.mark, trained.adapter: trained.mark}
     trials, model = _trials(proposal), app.model
+    if settings.samples < BUDGET.k or settings.sampled < min(
+        BUDGET.sampled, sum(each.scored is not None for each in trials)
+    ):
+        note(
+            f"nothing can be promoted by it: that takes {BUDGET.k} samples of {BUDGET.sampled} problems, or of all there are"
+        )
     _load(model, adapters, {name: mark for name, mark in marks.items() if name})
     out, policy = store.folder(id_), policy_of(app)
     with held(out), Journal(out / _scores(settings, policy, marks), Score) as journal:
