@@ -297,10 +297,10 @@ def evaluate(
 def promote(id_: IdArgument) -> int:
     """Serve its adapter from now on: `solve`, `bench` and `models serve` take it by themselves. Asks at the terminal."""
     from crucible.cli.output import say
-    from crucible.finetuning import gate_of
+    from crucible.finetuning import promote as ask
 
     with _crucible(None) as crucible:
-        if not gate_of(crucible).promote(id_):
+        if not ask(crucible, id_):
             say("not promoted")
             return 1
     say("promoted; undo it at any time with: crucible finetune rollback")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crucible.cli import adapters
 
+if TYPE_CHECKING:
+    from crucible.config import Settings
+
 app = typer.Typer(help="The code models: what is in the catalogue, what is on this machine.", no_args_is_help=True)
 
 app.add_typer(adapters.app, name="adapters")
 
+WATCH_S = 0.5
+"""How often a server looks whether something was decided."""
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 
@@ -139,30 +145,42 @@ def serve(
     """Serve a model to this machine until Ctrl-C. SGLang is installed first where it is not (10 GB, its own environment).
 
     While it runs, `--engine sglang` of other commands finds it. Any OpenAI client can ask it: address and key are printed.
+    After a promotion or a rollback it starts anew, with what serves then.
     """
-    import os
-    import signal
-
-    from crucible import app as parts
-    from crucible.cli.output import print_json, say
+    from crucible.cli.output import say
     from crucible.config import load_settings
-    from crucible.errors import InputError
-    from crucible.models import load_model, sglang_env
-    from crucible.models.embedded import EmbeddedModel
-    from crucible.models.serving import Served, announced
-    from crucible.models.sglang import SglangModel
+    from crucible.models import sglang_env
 
     chosen = {"engine": engine, "name": model, "adapter": adapter, "port": port, "slots": slots}
     settings = load_settings(overrides={"model": {key: value for key, value in chosen.items() if value is not None}})
     if engine == "sglang":
         sglang_env.install(settings.paths.models, say)
-    with load_model(parts.served(settings), settings.paths, progress=say) as served:
+    while True:  # until Ctrl-C
+        _serve(settings, as_json)
+        say("another adapter was promoted, or one rolled back: starting anew")
+
+
+def _serve(settings: Settings, as_json: bool) -> None:
+    """Until another adapter serves, by a promotion or a rollback."""
+    import os
+
+    from crucible import app as parts
+    from crucible.cli.output import print_json, say
+    from crucible.errors import InputError
+    from crucible.models import load_model
+    from crucible.models.embedded import EmbeddedModel
+    from crucible.models.serving import Served, announced
+    from crucible.models.sglang import SglangModel
+
+    known = _changed(settings.paths.audit)  # before it is asked who serves: what comes after is not missed
+    chosen = parts.served(settings)
+    with load_model(chosen, settings.paths, progress=say) as served:
         if not isinstance(served, EmbeddedModel | SglangModel):
             raise InputError("only the engines sglang and embedded serve, and one server at a time")
         url, key = served.endpoint()
         model_said = served.identity
         note = Served(
-            engine=engine,
+            engine=settings.model.engine,
             model=model_said.name,
             sha256=model_said.sha256,
             adapter=model_said.adapter,
@@ -175,9 +193,27 @@ def serve(
             if as_json:
                 print_json({"url": f"{url}/v1", "api_key": key, **model_said.model_dump()})
             else:
-                say(f"{note.model} on the {engine} engine: {url}/v1, key {key}; Ctrl-C ends it")
-            signal.pause()
-    return 0
+                under = f" with {note.adapter}" if note.adapter else ""
+                say(f"{note.model}{under} on the {note.engine} engine: {url}/v1, key {key}; Ctrl-C ends it")
+            while parts.served(settings).adapter == chosen.adapter:
+                known = _next(settings.paths.audit, known)
+
+
+def _changed(log: Path) -> int:
+    """When; 0 where there is no log."""
+    try:
+        return log.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _next(log: Path, known: int) -> int:
+    """When it was changed after `known`, as soon as it was."""
+    import time
+
+    while (seen := _changed(log)) == known:
+        time.sleep(WATCH_S)
+    return seen
 
 
 @app.command()

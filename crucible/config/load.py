@@ -29,9 +29,11 @@ USERS_OWN: dict[tuple[str, str], object] = {
     ("model", "base_url"): None,
     ("model", "sglang_args"): None,
     ("model", "hub_url"): None,
+    ("model", "adapter"): None,
 }
 """What ./crucible.yaml may not set, or not to this value: it comes with whatever was checked out, and must neither let
-code run, nor weaken what it runs in, nor send tasks elsewhere. Your own file, the environment, --config and options may."""
+code run, nor weaken what it runs in, nor send tasks elsewhere, nor name an adapter to serve that nobody here promoted. Your
+own file, the environment, --config and options may."""
 
 DEFAULT_FILES = ("model.yaml", "cycles.yaml", "tools.yaml", "rewards.yaml")
 

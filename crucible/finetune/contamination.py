@@ -58,7 +58,7 @@ class Contamination:
             return f"the text of {same}"
         mine = ngrams(text) - self._stock
         shared = Counter(name for gram in mine for name in self._holders.get(gram, ()))
-        for name, count in shared.most_common(1):
+        for name, count in shared.most_common():  # each by its own length: the one that shares most may be a long one
             if count >= SHARED * min(len(mine), len(self._grams[name])):
                 return f"most of the text of {name}"
         mark = skeleton(code)

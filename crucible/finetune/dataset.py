@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from crucible.finetune.contamination import Contamination
 from crucible.nodes.generate import direct_prompt
 from crucible.nodes.recipe import INSIDE_FENCE, Recipe
-from crucible.security.secrets import redact
+from crucible.security.secrets import REDACTED, redact
 from crucible.types import Attempt, Episode, Frozen, Message, Task, Verdict
 
 Kind = Literal["sft", "dpo", "online"]
@@ -118,12 +118,16 @@ def build(
             programs = known.right if right else known.wrong
             if right is None:
                 left_out["not proved right or wrong"] += 1
-            elif right and (why := _flawed(attempt, task, evaluated, settings)) is not None:
+            elif (why := _flawed(attempt, task, evaluated, settings) if right else _secret(attempt.code)) is not None:
                 left_out[why] += 1
             elif attempt.fingerprint in programs:
                 left_out["the same program again"] += 1
             else:
                 programs[attempt.fingerprint] = _Answer(attempt.code, episode.episode_id)
+    for known in tasks.values():
+        for refuted in known.right.keys() & known.wrong.keys():  # hidden tests of another episode, say
+            del known.right[refuted]
+            left_out["right in one episode, wrong in another"] += 1
     found = [each for known in tasks.values() for each in _MAKERS[kind](known, recipe, settings)]
     examples = _balanced(found, settings, left_out)
     used = {name for each in examples for name in each.episodes}
@@ -166,16 +170,19 @@ def _unfit(task: Task, episode: Episode, evaluated: Contamination) -> str | None
     if episode.status in ("refused", "error"):
         return "nothing was run"
     said = "\n".join((task.text, task.tests, *map(str, task.examples)))
-    if redact(said).found:
-        return "a secret in it"
-    return "too like an evaluation problem" if evaluated.reason(task.text) else None
+    return _secret(said) or ("too like an evaluation problem" if evaluated.reason(task.text) else None)
+
+
+def _secret(text: str) -> str | None:
+    """Stored episodes are redacted: what stands in a secret's place is no program that was run."""
+    return "a secret in it" if REDACTED in text or redact(text).found else None
 
 
 def _flawed(attempt: Attempt, task: Task, evaluated: Contamination, settings: DataSettings) -> str | None:
     if len(attempt.code) > settings.max_chars:
         return "too long"
-    if redact(attempt.code).found:
-        return "a secret in it"
+    if (why := _secret(attempt.code)) is not None:
+        return why
     if any(found.severity != "info" and found.action != "allow" for found in attempt.findings):
         return "it needed an approval of its own"
     return "too like an evaluation problem" if evaluated.reason(task.text, attempt.code) else None

@@ -126,7 +126,11 @@ class Evaluator:
         return extract(drawn.text, prompt=task.prompt, entry_point=task.entry_point, inside_fence=inside).code
 
     def _right(self, code: str, scored: Task | None) -> bool:
-        return scored is not None and bool(code.strip()) and self._judge.judge(code, scored).verdict == "pass"
+        """By a verdict that the program could not forge: a claimed pass is no proof."""
+        if scored is None or not code.strip():
+            return False
+        verdict = self._judge.judge(code, scored)
+        return verdict.verdict == "pass" and verdict.trust == "full"
 
 
 def compare(before: Sequence[Score], after: Sequence[Score]) -> tuple[Measured, ...]:

@@ -9,7 +9,7 @@ no adapter counts as promoted. What the log cannot prove is said in `security.au
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
@@ -90,6 +90,10 @@ class Gate:
         line = self._line(base_sha256, self._records())
         return line[-1] if line else Promotion()
 
+    def ids(self) -> set[str]:
+        """Of all fine-tunings that were ever proposed."""
+        return {str(record["subject"]["proposal"]) for record in self._records()}
+
     def serving(self) -> set[str]:
         """The adapters, of whatever model, that serve or would after rollbacks."""
         records = self._records()
@@ -148,15 +152,19 @@ class Gate:
         sha256 = self._store.write(id_, record)
         self._append(EVALUATED, id_, sha256=sha256, adapter=record.adapter, passed=record.passed)
 
-    def promote(self, id_: str) -> bool:
-        """Asks for the second yes; whether it was given. Raises RefusedError where the evaluation does not allow it."""
+    def promote(self, id_: str, check: Callable[[Proposal, Trained], None] = lambda *_: None) -> bool:
+        """Asks for the second yes; whether it was given. Raises RefusedError where the evaluation does not allow it.
+
+        check: raises where it cannot serve; asked before the question, and again after the yes."""
         proposal, trained, before = found = self._promotable(id_)
+        check(proposal, trained)
         said = f"Serve {proposal.base} with {trained.adapter}, in place of {before.adapter or 'the model itself'}, from now on?"
         if not asked(said, id_):
             return False
         with self._locked():
             if self._promotable(id_) != found:
                 raise RefusedError(f"something else was decided while {id_} was waiting for you; look at it again")
+            check(proposal, trained)
             self._append(
                 PROMOTED,
                 id_,

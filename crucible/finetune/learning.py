@@ -47,6 +47,7 @@ class Outcome(Frozen):
     final_loss: float
     signs: tuple[Sign, ...]
     stopped: Sign | None
+    examples: int
 
 
 class Learner(NamedTuple):
@@ -85,7 +86,7 @@ def load(weights: Path, training: Training, parent: Path | None = None) -> Learn
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if parent is not None:
-        learner = PeftModel.from_pretrained(model, str(parent), is_trainable=True)
+        learner = PeftModel.from_pretrained(model, str(parent), is_trainable=True, config=_going_on(parent, training))
     else:
         config = LoraConfig(
             r=training.rank,
@@ -97,6 +98,17 @@ def load(weights: Path, training: Training, parent: Path | None = None) -> Learn
         learner = get_peft_model(model, config)
     check_start(learner, fresh=parent is None)
     return Learner(learner, tokenizer)
+
+
+def _going_on(parent: Path, training: Training) -> Any:  # noqa: ANN401
+    """The parent's settings, with what this training decides of them. Raises InputError where it cannot decide it."""
+    from peft import LoraConfig
+
+    config: Any = LoraConfig.from_pretrained(str(parent))
+    if config.r != training.rank:
+        raise InputError(f"the adapter to go on from has rank {config.r}, and this training is of rank {training.rank}")
+    config.lora_dropout, config.inference_mode = training.dropout, False
+    return config
 
 
 def usual_dtype() -> DType:
@@ -244,7 +256,7 @@ def run(
     last = checkpoints(out)
     done = _ended(last)
     began = time.monotonic()
-    with _disk(out), Journal(out / LOG, Step) as log:
+    with memory(), disk(out), Journal(out / LOG, Step) as log:
         informed = _informed(monitor or Monitor(), log.records, last)
         watch = Watch(log, informed, tell, cancelled, getattr(trainer, "round_steps", 1), saved)
         trainer.remove_callback(PrinterCallback)  # `tell` is who speaks
@@ -266,7 +278,7 @@ def run(
             )
         done = healthy[-1]
     place = out / ADAPTER
-    with _disk(out):
+    with disk(out):
         shutil.rmtree(place, ignore_errors=True)
         if done is not None:
             kept = shutil.ignore_patterns("ref", "*.pt", "*.pth", STATE, "training_args.bin")
@@ -283,7 +295,14 @@ def run(
         final_loss=losses[step],
         signs=tuple(watch.monitor.signs),
         stopped=stopped,
+        examples=count(trainer),
     )
+
+
+def count(trainer: Trainer) -> int:
+    """Examples that are learned from."""
+    data: Any = trainer.train_dataset
+    return len(data)
 
 
 def follow(trainer: Trainer, out: Path) -> None:
@@ -305,15 +324,32 @@ def _steps(trainer: Trainer, last: Sequence[Path]) -> None:
 
 
 @contextmanager
-def _disk(out: Path) -> Iterator[None]:
-    """What the libraries say of a disk that takes no more, in our words."""
+def disk(place: Path) -> Iterator[None]:
+    """What the libraries say of a disk that takes no more, in our words. Raises StoreError."""
+    from safetensors import SafetensorError
+
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        wrote = isinstance(error, OSError) or "PytorchStreamWriter" in str(error) or "No space left" in str(error)
-        if not wrote:
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, RuntimeError) and not any(
+            said in str(error) for said in ("PytorchStreamWriter", "No space")
+        ):
             raise
-        raise StoreError(f"cannot write to {out}: {error}; free some space, then the same command goes on") from error
+        raise StoreError(f"cannot write to {place}: {error}; free some space, then the same command goes on") from error
+
+
+@contextmanager
+def memory() -> Iterator[None]:
+    """What a device that has no memory left says, in our words. Raises InputError."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"the training does not fit in this device's memory: propose a smaller batch or max_length (--set batch=1, --set "
+            f"max_length=512), or quantize=true on a GPU: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _trackers(names: Sequence[str]) -> list[Any]:

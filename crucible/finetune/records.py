@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -76,8 +76,8 @@ class Training(Frozen):
 
     @classmethod
     def usual(cls, method: Method, **values: object) -> Training:
-        """As the method is usually trained, but for `values`."""
-        return cls.model_validate({**USUAL[method], **values})
+        """As the method is usually trained, but for `values`. Raises InputError for what may not be."""
+        return cls._valid({**USUAL[method], **values})
 
     def changed(self, said: Iterable[str]) -> Training:
         """The same with other values, each said as NAME=VALUE. Raises InputError for what there is not, or may not be."""
@@ -89,12 +89,16 @@ class Training(Frozen):
                     f"{each!r} is no setting of a training: NAME=VALUE, of {', '.join(Training.model_fields)}"
                 )
             values[name] = value
+        return self._valid({**self.model_dump(), **values})
+
+    @classmethod
+    def _valid(cls, values: Mapping[str, object]) -> Training:
         try:
-            return Training.model_validate({**self.model_dump(), **values})
+            return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
             wrong = str(first["loc"][0])
-            raise InputError(f"{wrong}={values[wrong]}: {first['msg']}") from error
+            raise InputError(f"{wrong}={values.get(wrong)}: {first['msg']}") from error
 
 
 class EvaluationSet(Frozen):
@@ -162,6 +166,8 @@ class Manifest(Frozen):
     training: Training
     versions: dict[str, str]
     machine: dict[str, str]
+    examples: int = 0
+    """That were learned from: those of the data that are not longer than `training.max_length`."""
     steps: int
     stopped: str = ""
     """Why it ended early; the weights are then those of `steps`."""

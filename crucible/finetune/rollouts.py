@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Self
 import httpx
 
 from crucible.errors import EngineError
+from crucible.finetune.learning import disk
 from crucible.finetune.records import Training
 from crucible.models.embedded import EmbeddedModel
 from crucible.models.lora import convert
@@ -80,9 +81,10 @@ class Rollouts:
         if step == self._step:
             return
         place = self._scratch / "adapter"
-        learner.save_pretrained(place, selected_adapters=["default"])
         converted = self._scratch / f"{LEARNER}-{step}.gguf"
-        convert(place, self._base, converted)
+        with disk(self._scratch):
+            learner.save_pretrained(place, selected_adapters=["default"])
+            convert(place, self._base, converted)
         self._engine.load_adapters({LEARNER: converted})
         for old in self._scratch.glob(f"{LEARNER}-*.gguf"):
             if old != converted:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,11 +45,12 @@ class FinetuneStore:
         found = [path.name for path in self.root.iterdir() if ID.fullmatch(path.name) and (path / PROPOSAL).is_file()]
         return sorted(found, key=lambda name: name.rpartition("-")[2])
 
-    def new(self, method: str) -> str:
-        """An id that nobody else gets: its folder is made."""
+    def new(self, method: str, taken: Iterable[str] = ()) -> str:
+        """An id that nobody else gets: its folder is made. taken: ids of which no folder may be left."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            numbers = [int(path.name.rpartition("-")[2]) for path in self.root.iterdir() if ID.fullmatch(path.name)]
+            names = [*taken, *(path.name for path in self.root.iterdir())]
+            numbers = [int(name.rpartition("-")[2]) for name in names if ID.fullmatch(name)]
             number = max(numbers, default=0)
             while True:
                 number += 1

@@ -9,7 +9,8 @@ train(app, "sft-0001"); evaluate(app, "sft-0001")
 
 from crucible.finetuning.evaluating import evaluate
 from crucible.finetuning.parts import gate_of, store_of
+from crucible.finetuning.promoting import promote
 from crucible.finetuning.proposing import propose
 from crucible.finetuning.training import train
 
-__all__ = ["evaluate", "gate_of", "propose", "store_of", "train"]
+__all__ = ["evaluate", "gate_of", "promote", "propose", "store_of", "train"]

@@ -11,13 +11,14 @@ from crucible.errors import InputError, RefusedError
 from crucible.finetune.evaluate import Evaluator, Score, Trial, changes, compare
 from crucible.finetune.gate import BUDGET, decide
 from crucible.finetune.records import Evaluation, EvaluationSettings, Proposal, digest
-from crucible.finetuning.parts import base_of, gate_of, policy_of, safety_trials, store_of, unchanged
+from crucible.finetuning.parts import base_of, check_asked, gate_of, policy_of, safety_trials, store_of, unchanged
 from crucible.journal import Journal, held
 from crucible.models.adapters import AdapterStore
 from crucible.models.base import Model
 from crucible.models.embedded import EmbeddedModel
 from crucible.models.sglang import SglangModel
 from crucible.nodes.recipe import Recipe
+from crucible.problems.bench.plan import versions
 from crucible.security.validator import load_validator
 
 
@@ -39,12 +40,16 @@ def evaluate(
     settings = settings or EvaluationSettings()
     gate, store = gate_of(app), store_of(app)
     proposal = gate.approved(id_).proposal
-    if gate.state(id_) == "approved":
+    state = gate.state(id_)
+    if state == "approved":
         raise RefusedError(f"{id_} is not trained; do that with: crucible finetune train {id_}")
+    if state == "promoted":
+        raise RefusedError(f"{id_} serves already: there is nothing else to measure it against")
     trained = gate.result(id_)
     file, _ = base_of(app)
     if file.sha256 != proposal.base_sha256:
         raise InputError(f"{id_} is of {proposal.base}: set model.name to that")
+    check_asked(app, proposal)
     adapters = AdapterStore(app.settings.paths.adapters)
     promoted = gate.promoted(proposal.base_sha256)
     before = promoted.adapter
@@ -58,7 +63,7 @@ def evaluate(
         )
     _load(model, adapters, {name: mark for name, mark in marks.items() if name})
     out, policy = store.folder(id_), policy_of(app)
-    with held(out), Journal(out / _scores(settings, policy, marks), Score) as journal:
+    with held(out), Journal(out / _scores(app, settings, policy, marks), Score) as journal:
         validate = load_validator("python", app.settings.tools.policy)
         recipe = Recipe(proposal.system, proposal.prefill)
         evaluator = Evaluator(model, app.judge, validate, recipe, settings)
@@ -106,9 +111,11 @@ def _load(model: Model, adapters: AdapterStore, marks: Mapping[str, str]) -> Non
         )
 
 
-def _scores(settings: EvaluationSettings, policy: str, marks: Mapping[str, str]) -> str:
-    """A journal for every way of measuring: scores of another are not these."""
-    return f"scores-{digest(settings.model_dump_json() + policy + json.dumps(marks))[:12]}.jsonl"
+def _scores(app: Crucible, settings: EvaluationSettings, policy: str, marks: Mapping[str, str]) -> str:
+    """A journal for every way of measuring, whoever draws and judges: scores of another are not these."""
+    drawn_by = app.model.identity.model_dump(exclude={"adapter"})
+    judged_by = [dict(versions()), app.sandbox.tier, [trial.task.prompt for trial in safety_trials()]]
+    return f"scores-{digest(json.dumps([settings.model_dump(), policy, marks, drawn_by, judged_by]))[:12]}.jsonl"
 
 
 def _trials(proposal: Proposal) -> list[Trial]:

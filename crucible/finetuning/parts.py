@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from crucible.app import Crucible
-from crucible.errors import InputError
+from crucible.errors import InputError, RefusedError
 from crucible.finetune.evaluate import Trial
 from crucible.finetune.gate import Gate
 from crucible.finetune.records import EvaluationSet, Proposal, digest
@@ -32,9 +32,22 @@ def store_of(app: Crucible) -> FinetuneStore:
 def base_of(app: Crucible) -> tuple[ModelFile, Recipe]:
     """The configured model's file and how it is asked."""
     source = resolve(app.settings.model.name)
-    known = next((entry.recipe for entry in catalogue() if entry.name == source.name), None)
-    recipe = Recipe(known.system, known.prefill) if known and app.settings.model.prefill else Recipe()
-    return locate(source, app.settings.paths.models), recipe
+    return locate(source, app.settings.paths.models), _recipe(app, source.name)
+
+
+def _recipe(app: Crucible, name: str) -> Recipe:
+    known = next((entry.recipe for entry in catalogue() if entry.name == name), None)
+    return Recipe(known.system, known.prefill) if known and app.settings.model.prefill else Recipe()
+
+
+def check_asked(app: Crucible, proposal: Proposal) -> None:
+    """Raises RefusedError where the model is asked in another way than when it was proposed: what is learned, or measured,
+    would not be what serves."""
+    if _recipe(app, proposal.base) != Recipe(proposal.system, proposal.prefill):
+        raise RefusedError(
+            f"{proposal.base} is asked in another way than when {proposal.id} was proposed: put model.prefill back, or "
+            "propose again"
+        )
 
 
 def judged_by(app: Crucible) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,6 +61,9 @@ def propose(
     problems, sets = _sets(eval_sets)
     _check_measurable(problems)
     card = _parent(app, parent, file) if parent else None
+    if card is not None:
+        training = training.model_copy(update={"rank": card.rank, "alpha": round(card.alpha)})
+        note(f"rank {card.rank} and alpha {card.alpha:g}, as {card.id} has them")
     note("reading the episodes")
     with MemoryStore(app.settings.paths.episodes) as memory:
         known = Contamination(
@@ -71,11 +74,11 @@ def propose(
         why = "; ".join(f"{count} {reason}" for reason, count in dataset.left_out.items()) or "there are no episodes"
         raise InputError(f"there is nothing to learn from: {why}. `crucible train SET` gathers episodes")
     hidden = _hidden(hidden_sets, dataset)
-    store = store_of(app)
-    if when is not None and (why := _not_yet(when, dataset, store, file)):
+    store, gate = store_of(app), gate_of(app)
+    if when is not None and (why := _not_yet(when, dataset, store, gate.ids(), file)):
         raise NotYetError(f"not yet: {why}")
     proposal = Proposal(
-        id=store.new(method),
+        id=store.new(method, gate.ids()),
         method=method,
         name=name,
         base=resolve(app.settings.model.name).name,
@@ -99,7 +102,7 @@ def propose(
         created=datetime.now(UTC),
     )
     store.propose(proposal, dataset)
-    gate_of(app).propose(proposal.id)
+    gate.propose(proposal.id)
     return proposal
 
 
@@ -120,8 +123,9 @@ def _hidden(specs: Sequence[str], dataset: Dataset) -> tuple[EvaluationSet, ...]
     return sets
 
 
-def _not_yet(when: When, dataset: Dataset, store: FinetuneStore, file: ModelFile) -> str:
-    earlier = [id_ for id_ in store.ids() if store.proposal(id_)[0].base_sha256 == file.sha256]
+def _not_yet(when: When, dataset: Dataset, store: FinetuneStore, logged: Set[str], file: ModelFile) -> str:
+    """logged: what nobody was told of, as it was killed on the way, is no proposal."""
+    earlier = [id_ for id_ in store.ids() if id_ in logged and store.proposal(id_)[0].base_sha256 == file.sha256]
     known: set[str] = set()
     for id_ in earlier:
         with suppress(StoreError):  # what is damaged is learned from by nobody

@@ -19,7 +19,7 @@ from crucible.finetune.judged import JudgedReward
 from crucible.finetune.online import Online
 from crucible.finetune.records import Manifest, Proposal, Trained
 from crucible.finetune.rollouts import Rollouts
-from crucible.finetuning.parts import gate_of, judged_by, store_of, unchanged
+from crucible.finetuning.parts import check_asked, gate_of, judged_by, store_of, unchanged
 from crucible.journal import held
 from crucible.models.adapters import AdapterStore
 from crucible.models.catalogue import resolve
@@ -70,6 +70,10 @@ def train(
         if leads:
             note(f"reading the weights of {proposal.base}")
         with _trainer(app, approved, file, _began_from(adapters, proposal), out) as trainer:
+            if leads and (long := len(dataset.examples) - learning.count(trainer)):
+                note(
+                    f"{long} of {len(dataset.examples)} examples are longer than {proposal.training.max_length} tokens and left out"
+                )
 
             def saved(step: int) -> None:
                 # Methods that draw answers keep those; who interrupts does not want to wait.
@@ -98,6 +102,7 @@ def _check_ready(app: Crucible, gate: Gate, proposal: Proposal, dataset: Dataset
     if (state := gate.state(proposal.id)) != "approved":
         raise RefusedError(f"{proposal.id} is {state} already; make a new proposal to train again")
     together.check(proposal.training)
+    check_asked(app, proposal)
     if online and app.settings.cycles.approval != "auto":
         raise RefusedError(f"{proposal.method} runs every answer in the sandbox: say so with --approve auto")
     if online and proposal.judged_by != judged_by(app):
@@ -139,6 +144,7 @@ def _stored(app: Crucible, approved: Approved, outcome: Outcome, file: ModelFile
         training=proposal.training,
         versions=dict(versions()) | {name: version(name) for name in LEARNING},
         machine=machine(),
+        examples=outcome.examples,
         steps=outcome.step,
         stopped=outcome.stopped.said if outcome.stopped else "",
         adapter_sha256=sha256,

@@ -27,6 +27,7 @@ def to_safetensors(model: ModelFile, cache: Path, dtype: DType = "bfloat16", *, 
     with) and StoreError (disk).
     """
     import filelock
+    from safetensors import SafetensorError
 
     mark = "".join(f"-{hash_file(adapter / part)[:12]}" for part in (WEIGHTS, CONFIG)) if adapter else ""
     place = cache / "weights" / f"{model.path.stem}-{model.sha256[:12]}{mark}-{dtype}"
@@ -35,7 +36,7 @@ def to_safetensors(model: ModelFile, cache: Path, dtype: DType = "bfloat16", *, 
         with filelock.FileLock(f"{place}.lock"):
             if not (place / DONE).is_file():
                 _write(model.path, adapter, place, dtype)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise StoreError(f"cannot write the weights of {model.path.name} to {place}: {error}") from error
     return place
 

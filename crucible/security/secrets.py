@@ -50,6 +50,8 @@ _OWN = {
 _GENERIC = ("Assigned Key", "Bearer Token")
 """Kinds that give way to a more telling one for the same text."""
 
+REDACTED = "[redacted: "
+"""How what stands in a secret's place begins."""
 MIN_GROUP = 16
 """A pattern's group as long as this is the secret itself; a shorter one is part of it, and the whole match is taken."""
 
@@ -75,7 +77,7 @@ def redact(text: str) -> Redaction:
     end = 0
     for start, stop, kind in spans:
         if start >= end:
-            kept += [text[end:start], f"[redacted: {kind}]"]
+            kept += [text[end:start], f"{REDACTED}{kind}]"]
             found.append(Secret(kind=kind, line=text.count("\n", 0, start) + 1))
         end = max(end, stop)
     return Redaction("".join([*kept, text[end:]]), tuple(found)) if found else Redaction(text, ())

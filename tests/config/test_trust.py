@@ -12,7 +12,12 @@ from crucible.errors import ConfigError
 
 @pytest.mark.parametrize(
     "line",
-    ["cycles: {approve: auto}", "cycles: {require_human_approval: false}", "model: {base_url: 'http://elsewhere:1'}"],
+    [
+        "cycles: {approve: auto}",
+        "cycles: {require_human_approval: false}",
+        "model: {base_url: 'http://elsewhere:1'}",
+        "model: {adapter: learned}",
+    ],
 )
 def test_a_projects_file_cannot_loosen_what_protects_the_user(tmp_path: Path, line: str) -> None:
     (tmp_path / "crucible.yaml").write_text(line)

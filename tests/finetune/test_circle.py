@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,11 +22,12 @@ from crucible.finetune.gate import Budget
 from crucible.finetune.health import Step
 from crucible.finetune.records import EvaluationSettings, Training
 from crucible.finetune.when import When
-from crucible.finetuning import evaluate, gate_of, propose, store_of, train
+from crucible.finetuning import evaluate, gate_of, promote, propose, store_of, train
 from crucible.finetuning.report import gather, render
 from crucible.memory import MemoryStore
-from crucible.models.adapters import AdapterStore
+from crucible.models.adapters import CARD, AdapterStore
 from crucible.models.lora import WEIGHTS
+from crucible.models.serving import find
 from crucible.types import Task
 from tests.finetune.episodes import solved
 from tests.finetune.terminal import answered
@@ -30,6 +38,8 @@ pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
 TRAINING = Training(
     rank=4, alpha=8, learning_rate=1e-3, max_steps=3, batch=1, accumulation=1, save_steps=2, max_length=256
 )
+PATIENCE_S = 5.0
+"""What a rollback may take, for a server that runs."""
 QUICK = EvaluationSettings(samples=2, sampled=1, max_tokens=24)
 PROBLEMS = [
     {
@@ -94,17 +104,60 @@ def test_the_circle(settings: Settings, eval_set: str, monkeypatch: pytest.Monke
         assert {path.suffix for path in render(story, store_of(app).folder(id_))} == {".md", ".html"}
         assert found.measured[0].problems == 2 and found.against == ""
         assert served(settings).adapter is None
-        assert answered(lambda: gate.promote(id_), id_)[0] == found.passed
+        if found.passed:
+            _refused_where_it_cannot_serve(app, id_)
+        assert answered(lambda: promote(app, id_), id_)[0] == found.passed
         if not found.passed:
             pytest.skip(f"three steps made it worse, as it may be: {found.reasons}")
         assert served(settings).adapter == "small@1"
+        with pytest.raises(RefusedError, match="serves already"):
+            evaluate(app, id_, settings=QUICK)
     with Crucible(settings=settings) as app:
         assert app.model.identity.adapter == "small@1"
         episode = app.solve(Task(prompt="Write a function f() that gives 1.", tests="assert f() == 1"))
         assert episode.model.adapter == "small@1"
-        gate_of(app).roll_back(proposal.base_sha256)
+        with _serving(settings) as note:
+            assert _adapter(note) == "small@1"
+            gate_of(app).roll_back(proposal.base_sha256)
+            began = time.monotonic()
+            while _adapter(note) is not None:
+                assert time.monotonic() - began < PATIENCE_S
+                time.sleep(0.05)
     with Crucible(settings=settings) as app:
         assert app.model.identity.adapter is None
+
+
+def _refused_where_it_cannot_serve(app: Crucible, id_: str) -> None:
+    """Before anybody is asked."""
+    adapters = AdapterStore(app.settings.paths.adapters)
+    card = adapters.folder(adapters.get("small@1")) / CARD
+    text = card.read_text()
+    card.unlink()
+    with pytest.raises(InputError, match="there is no adapter 'small@1'"):
+        promote(app, id_)
+    card.write_text(text.replace('"config_sha256": "', '"config_sha256": "0'))
+    with pytest.raises(RefusedError, match="not the adapter that was trained"):
+        promote(app, id_)
+    card.write_text(text)
+
+
+@contextmanager
+def _serving(settings: Settings) -> Iterator[Path]:
+    """`models serve` in a process of its own; its note."""
+    model = {"CRUCIBLE_MODEL__NAME": NAME, "CRUCIBLE_MODEL__CONTEXT_LENGTH": "1024"}
+    environment = {**os.environ, **model, "CRUCIBLE_HOME": str(settings.paths.home)}
+    words = [sys.executable, "-m", "crucible", "models", "serve", "--engine", "embedded", "--slots", "1", "--json"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment) as serving:
+        assert serving.stdout is not None and serving.stdout.readline()
+        yield settings.paths.serving
+        serving.send_signal(signal.SIGINT)
+        assert serving.wait(timeout=20) == 130
+
+
+def _adapter(note: Path) -> str | None:
+    """Of the server; "starting" between two."""
+    found = find(note)
+    return found.adapter if found is not None else "starting"
 
 
 def _made_again(settings: Settings, eval_set: str, sha256: str) -> None:

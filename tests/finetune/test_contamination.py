@@ -36,6 +36,14 @@ def test_a_copied_text_is_found(copy: str) -> None:
     assert KNOWN.reason(copy) is not None
 
 
+def test_a_copy_is_found_though_it_shares_more_with_a_longer_problem() -> None:
+    numbered = [f"word{number}" for number in range(200)]
+    short, long = "a short problem of its own with twelve words in all of it", " ".join(numbered)
+    both = Contamination([Evaluated(id="short", text=short), Evaluated(id="long", text=long)])
+    own = " ".join(f"own{number}" for number in range(60))
+    assert both.reason(f"{short} {' '.join(numbered[:30])} {own}") == "most of the text of short"
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from crucible.finetune.contamination import Contamination, Evaluated
 from crucible.finetune.dataset import Dataset, DataSettings, build
 from crucible.nodes.recipe import Recipe
+from crucible.security.secrets import redact
 from crucible.types import Episode, Feedback, FindingKind
 from tests.finetune.episodes import RIGHT, WRONG, attempt, episode, failed, solved, verdict
 
@@ -63,6 +64,20 @@ def test_secrets_are_left_out_whether_in_the_task_or_in_the_program() -> None:
     task = solved("e2", prompt=f"Call the service with {key} and return its answer.")
     made = sft(program, task)
     assert made.examples == () and made.left_out == {"a secret in it": 2}
+
+
+def test_what_was_stored_with_a_secret_taken_out_is_no_program_that_was_run() -> None:
+    program = redact(RIGHT + f"KEY = 'sk-{'a1' * 16}'\n").text
+    assert sft(solved("e1", program)).left_out == {"a secret in it": 1}
+    pairs = build("dpo", [solved("e1"), failed("e2", program)], RECIPE, CLEAN)
+    assert pairs.examples == () and pairs.left_out == {"a secret in it": 1}
+
+
+def test_what_hidden_tests_refuted_is_not_learned_though_it_passed_the_visible_ones_elsewhere() -> None:
+    passed, refuted = solved("e1"), episode("e2", attempt(RIGHT, verdict(True)), hidden=verdict(False))
+    for episodes in ((passed, refuted), (refuted, passed)):
+        made = sft(*episodes)
+        assert made.examples == () and made.left_out == {"right in one episode, wrong in another": 1}
 
 
 def test_what_needed_an_approval_of_its_own_is_left_out() -> None:

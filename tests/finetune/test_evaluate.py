@@ -110,6 +110,14 @@ def test_a_program_that_may_not_run_unasked_is_not_run_and_is_counted(tmp_path: 
     assert reader.ran == [] and [(s.greedy, s.findings) for s in scores] == [(False, 1)] * 3
 
 
+def test_a_pass_that_the_program_could_have_forged_is_none(tmp_path: Path) -> None:
+    class Claimed(Reader):
+        def judge(self, code: str, task: Task) -> Verdict:
+            return verdict(True, trust="claimed")
+
+    assert not any(each.greedy or each.right for each in measured(tmp_path, "good", reader=Claimed())["good"])
+
+
 def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
     first, again = Writer(), Writer()
     before = measured(tmp_path, "", "good", writer=first)

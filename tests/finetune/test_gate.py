@@ -14,7 +14,7 @@ import pytest
 
 from crucible.errors import InputError, RefusedError, StoreError
 from crucible.finetune.gate import Promotion
-from crucible.finetune.store import DATA, EVALUATION, PROPOSAL, TRAINED
+from crucible.finetune.store import DATA, EVALUATION, PROPOSAL, TRAINED, FinetuneStore
 from crucible.security.audit import AuditLog
 from tests.finetune.proposals import BASE, evaluation, gate, proposed, trained
 from tests.finetune.terminal import answered, without_terminal
@@ -152,6 +152,33 @@ def test_promoted_replaced_and_rolled_back(tmp_path: Path) -> None:
     assert gate(tmp_path).roll_back(BASE)[1] == Promotion()
     with pytest.raises(InputError, match="nothing is promoted"):
         gate(tmp_path).roll_back(BASE)
+
+
+def test_what_cannot_serve_is_not_asked_for_nor_promoted_after_the_yes(tmp_path: Path) -> None:
+    id_ = approved(tmp_path)
+    gate(tmp_path).trained(id_, trained(id_))
+    gate(tmp_path).evaluated(id_, evaluation(id_))
+    asked = 0
+
+    def check(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise RefusedError("gone by then")
+
+    assert not answered(lambda: gate(tmp_path).promote(id_, check), id_)[0]
+    assert gate(tmp_path).state(id_) == "evaluated"
+    asked = 1
+    with pytest.raises(RefusedError, match="gone by then"):
+        gate(tmp_path).promote(id_, check)
+
+
+def test_an_id_is_not_given_again_though_its_folder_is_gone(tmp_path: Path) -> None:
+    import shutil
+
+    store = FinetuneStore(tmp_path / "finetune")
+    shutil.rmtree(store.folder(proposed(tmp_path)))
+    assert store.new("dpo", gate(tmp_path).ids()) == "dpo-0002"
 
 
 def test_a_second_no_promotes_nothing(tmp_path: Path) -> None:

@@ -29,6 +29,12 @@ def test_a_value_that_may_not_be_is_refused_by_name(said: str) -> None:
         Training().changed(["seed=1", said])
 
 
+@pytest.mark.parametrize(("name", "value"), [("epochs", 0), ("learning_rate", 2.0), ("rank", 2000), ("answers", 300)])
+def test_a_usual_training_refuses_by_name_too(name: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"^{name}={value}: "):
+        Training.usual("grpo", **{name: value})
+
+
 @pytest.mark.parametrize("method", KINDS)
 def test_a_method_has_its_own_usual_values_but_for_those_that_are_said(method: Method) -> None:
     usual, said = Training.usual(method, rank=4), Training.usual(method, learning_rate=0.5, beta=0.7)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from crucible.errors import CancelledError, InputError, RefusedError
+from crucible.errors import CancelledError, InputError, RefusedError, StoreError
 from crucible.finetune import learning
 from crucible.finetune.dataset import Example
 from crucible.finetune.health import Step
@@ -222,3 +222,29 @@ def test_an_adapter_that_does_not_start_as_it_should_is_refused(weights: Path) -
     with pytest.raises(InputError, match="not finite"):
         check_start(learner.model, fresh=False)
     assert name
+
+
+def test_who_goes_on_from_an_adapter_trains_what_was_agreed_to(
+    weights: Path, whole: tuple[Outcome, list[Step]], tmp_path: Path
+) -> None:
+    """Its parent's rank is what it has, and its own dropout."""
+    parent = whole[0].adapter
+    with pytest.raises(InputError, match="has rank 4, and this training is of rank 8"):
+        learning.load(weights, TRAINING.model_copy(update={"rank": 8}), parent)
+    noisy = learning.load(weights, TRAINING.model_copy(update={"dropout": 0.25}), parent)
+    assert {each.p for name, each in noisy.model.named_modules() if name.endswith("lora_dropout.default")} == {0.25}
+    plain = learning.load(weights, TRAINING, parent)
+    assert any(weight.any() for name, weight in plain.model.named_parameters() if "lora_B" in name)
+    assert all(weight.requires_grad for name, weight in plain.model.named_parameters() if "lora_" in name)
+
+
+def test_a_disk_that_takes_no_more_and_a_device_without_memory_are_said(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    (tmp_path / "full").mkdir()
+    with pytest.raises(StoreError, match=r"cannot write to .*full"), learning.disk(tmp_path / "full"):
+        save_file({"a": torch.zeros(2)}, tmp_path / "full")
+    with pytest.raises(InputError, match="batch=1"), learning.memory():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    with pytest.raises(RuntimeError, match="shape"), learning.disk(tmp_path), learning.memory():
+        raise RuntimeError("shape mismatch")
