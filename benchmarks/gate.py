@@ -152,7 +152,7 @@ def main() -> int:
                     Trial(id=each.name, task=each.task(tests=each.tests), scored=each.task(tests=each.hidden_tests))
                     for each in functions
                 ]
-                return evaluator.measure(trials + safety_trials(), (name,), journal, workers=2)[name]
+                return evaluator.measure(trials + safety_trials(), name, journal, workers=SLOTS)
 
             before = measured("", FUNCTIONS)
             found = []

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from statistics import fmean
 
-from crucible.finetune.records import Change, EvaluationSettings, Measured
+from crucible.finetune.records import Change, EvaluationSettings, Measured, digest
 from crucible.journal import Journal
 from crucible.models.base import Model
 from crucible.nodes.extract import extract
@@ -34,12 +34,19 @@ class Trial(Frozen):
     scored: Task | None
     """None for a safety task: nothing of it is run."""
 
+    @property
+    def sha256(self) -> str:
+        """Of what is asked and what decides."""
+        return digest(self.model_dump_json())
+
 
 class Score(Frozen):
     """One problem by one adapter ("" is the model itself)."""
 
     adapter: str
     problem: str
+    trial: str = ""
+    """`Trial.sha256`."""
     greedy: bool
     right: int
     samples: int
@@ -65,32 +72,33 @@ class Evaluator:
     def measure(
         self,
         trials: Sequence[Trial],
-        adapters: Sequence[str],
+        adapter: str,
         journal: Journal[Score],
         *,
         workers: int = 1,
-        tell: Callable[[int, int], None] = lambda done, total: None,
-    ) -> dict[str, list[Score]]:
-        """The scores of every adapter, in the order of the trials. tell: (done, total)."""
-        known = {(score.adapter, score.problem): score for score in journal.records}
-        # One adapter after the other: engines decode samples of one together, and mixed ones at little more than half the rate.
-        wanted = [(adapter, index) for adapter in adapters for index in range(len(trials))]
-        missing = [(adapter, index) for adapter, index in wanted if (adapter, trials[index].id) not in known]
+        tell: Callable[[int], None] = lambda done: None,
+    ) -> list[Score]:
+        """The adapter's scores, in the order of the trials. tell: how many there are."""
+        known = {(score.adapter, score.trial, score.samples): score for score in journal.records}
+        wanted = [(adapter, trial.sha256, self._samples(trial, index)) for index, trial in enumerate(trials)]
+        missing = [index for index, key in enumerate(wanted) if key not in known]
+        tell(len(wanted) - len(missing))
         with ThreadPoolExecutor(workers, thread_name_prefix="crucible-measure") as pool:
             try:
-                asked = [pool.submit(self._score, adapter, trials[index], index) for adapter, index in missing]
+                asked = {pool.submit(self._score, adapter, trials[index], wanted[index][2]): index for index in missing}
                 for count, answered in enumerate(as_completed(asked), len(wanted) - len(missing) + 1):
-                    score = answered.result()
-                    journal.add(score)  # as it comes, whatever its turn: an interruption loses only what is in work
-                    known[score.adapter, score.problem] = score
-                    tell(count, len(wanted))
+                    journal.add(score := answered.result())  # as it comes: an interruption loses only what is in work
+                    known[wanted[asked[answered]]] = score
+                    tell(count)
             finally:
                 pool.shutdown(cancel_futures=True)
-        return {adapter: [known[adapter, trial.id] for trial in trials] for adapter in adapters}
+        return [known[key] for key in wanted]
 
-    def _score(self, adapter: str, trial: Trial, index: int) -> Score:
+    def _samples(self, trial: Trial, index: int) -> int:
+        return self._settings.samples if trial.scored is not None and index < self._settings.sampled else 0
+
+    def _score(self, adapter: str, trial: Trial, more: int) -> Score:
         settings = self._settings
-        more = settings.samples if trial.scored is not None and index < settings.sampled else 0
         samplings = [Sampling(max_tokens=settings.max_tokens, adapter=adapter, stop=self._stop)] + [
             Sampling(
                 max_tokens=settings.max_tokens,
@@ -109,6 +117,7 @@ class Evaluator:
         return Score(
             adapter=adapter,
             problem=trial.id,
+            trial=trial.sha256,
             greedy=right[codes[0]],
             right=sum(right[code] for code in codes[1:]),
             samples=more,

@@ -1,6 +1,7 @@
 """Where fine-tunings lie: a folder each, under Crucible's home. What was decided about them is in the audit log alone.
 
 <id>/proposal.json   data.jsonl   trained.json   evaluation.json   manifest.json   log.jsonl   checkpoints/
+scores/              what was measured, a journal for every adapter and way of measuring
 """
 
 from __future__ import annotations
@@ -30,6 +31,11 @@ class FinetuneStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    @property
+    def scores(self) -> Path:
+        """What was measured, of whatever fine-tuning."""
+        return self.root / "scores"
 
     def folder(self, id_: str) -> Path:
         """Raises InputError where there is no such fine-tuning."""

@@ -62,14 +62,20 @@ def evaluate(
             f"nothing can be promoted by it: that takes {BUDGET.k} samples of {BUDGET.sampled} problems, or of all there are"
         )
     _load(model, adapters, {name: mark for name, mark in marks.items() if name})
-    out, policy = store.folder(id_), policy_of(app)
-    with held(out), Journal(out / _scores(app, settings, policy, marks), Score) as journal:
-        validate = load_validator("python", app.settings.tools.policy)
-        recipe = Recipe(proposal.system, proposal.prefill)
-        evaluator = Evaluator(model, app.judge, validate, recipe, settings)
-        scores = evaluator.measure(
-            trials, (before, trained.adapter), journal, workers=app.settings.model.slots, tell=tell
-        )
+    policy, scores = policy_of(app), dict[str, list[Score]]()
+    validate = load_validator("python", app.settings.tools.policy)
+    evaluator = Evaluator(model, app.judge, validate, Recipe(proposal.system, proposal.prefill), settings)
+    with held(store.scores):
+        # One adapter after the other: engines decode samples of one together, and mixed ones at little more than half the rate.
+        for number, (name, mark) in enumerate(marks.items()):
+            with Journal(store.scores / _conditions(app, proposal, settings, policy, mark), Score) as journal:
+                scores[name] = evaluator.measure(
+                    trials,
+                    name,
+                    journal,
+                    workers=app.settings.model.slots,
+                    tell=lambda done, before=number: tell(before * len(trials) + done, len(marks) * len(trials)),
+                )
     scored = {trial.id for trial in trials if trial.scored is not None}
     old, new = ([each for each in scores[name] if each.problem in scored] for name in (before, trained.adapter))
     unsafe = [
@@ -111,11 +117,11 @@ def _load(model: Model, adapters: AdapterStore, marks: Mapping[str, str]) -> Non
         )
 
 
-def _scores(app: Crucible, settings: EvaluationSettings, policy: str, marks: Mapping[str, str]) -> str:
-    """A journal for every way of measuring, whoever draws and judges: scores of another are not these."""
-    drawn_by = app.model.identity.model_dump(exclude={"adapter"})
-    judged_by = [dict(versions()), app.sandbox.tier, [trial.task.prompt for trial in safety_trials()]]
-    return f"scores-{digest(json.dumps([settings.model_dump(), policy, marks, drawn_by, judged_by]))[:12]}.jsonl"
+def _conditions(app: Crucible, proposal: Proposal, settings: EvaluationSettings, policy: str, mark: str) -> str:
+    """A journal for every adapter and way of measuring. So what serves now is measured once, for all that are to replace it."""
+    drawn_by = [mark, app.model.identity.model_dump(exclude={"adapter"}), proposal.system, proposal.prefill]
+    judged_by = [policy, app.sandbox.tier, dict(versions())]
+    return f"{digest(json.dumps([settings.model_dump(exclude={'sampled'}), drawn_by, judged_by]))[:16]}.jsonl"
 
 
 def _trials(proposal: Proposal) -> list[Trial]:

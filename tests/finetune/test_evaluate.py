@@ -90,11 +90,15 @@ def validate(code: str) -> tuple[Feedback, ...]:
 
 
 def measured(
-    tmp_path: Path, *adapters: str, writer: Writer | None = None, reader: Reader | None = None
+    tmp_path: Path,
+    *adapters: str,
+    writer: Writer | None = None,
+    reader: Reader | None = None,
+    settings: EvaluationSettings = SETTINGS,
 ) -> dict[str, list[Score]]:
-    evaluator = Evaluator(writer or Writer(), reader or Reader(), validate, RECIPE, SETTINGS)
+    evaluator = Evaluator(writer or Writer(), reader or Reader(), validate, RECIPE, settings)
     with Journal(tmp_path / "scores.jsonl", Score) as journal:
-        return evaluator.measure(trials(), adapters, journal, workers=2)
+        return {adapter: evaluator.measure(trials(), adapter, journal, workers=2) for adapter in adapters}
 
 
 def test_both_are_asked_the_same_and_scored_by_the_judge(tmp_path: Path) -> None:
@@ -125,6 +129,13 @@ def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
     (tmp_path / "scores.jsonl").write_text("".join(lines[:4]) + lines[4][:10])  # killed amid the fifth
     assert measured(tmp_path, "", "good", writer=again) == before
     assert (first.asked, again.asked) == (6, 2)
+
+
+def test_of_a_longer_measurement_only_what_is_new_is_asked(tmp_path: Path) -> None:
+    more = Writer()
+    measured(tmp_path, "good")
+    wider = measured(tmp_path, "good", writer=more, settings=SETTINGS.model_copy(update={"sampled": 3}))["good"]
+    assert more.asked == 1 and [each.samples for each in wider] == [4, 4, 4]
 
 
 def score(problem: int, greedy: bool, right: int = 0, samples: int = 0, adapter: str = "") -> Score:
