@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from crucible.app import Crucible
 from crucible.errors import InputError, RefusedError
@@ -50,32 +51,14 @@ def evaluate(
     if file.sha256 != proposal.base_sha256:
         raise InputError(f"{id_} is of {proposal.base}: set model.name to that")
     check_asked(app, proposal)
-    adapters = AdapterStore(app.settings.paths.adapters)
     promoted = gate.promoted(proposal.base_sha256)
     before = promoted.adapter
     marks = {promoted.adapter: promoted.mark, trained.adapter: trained.mark}
-    trials, model = _trials(proposal), app.model
-    if settings.samples < BUDGET.k or settings.sampled < min(
-        BUDGET.sampled, sum(each.scored is not None for each in trials)
-    ):
-        note(
-            f"nothing can be promoted by it: that takes {BUDGET.k} samples of {BUDGET.sampled} problems, or of all there are"
-        )
-    _load(model, adapters, {name: mark for name, mark in marks.items() if name})
-    policy, scores = policy_of(app), dict[str, list[Score]]()
-    validate = load_validator("python", app.settings.tools.policy)
-    evaluator = Evaluator(model, app.judge, validate, Recipe(proposal.system, proposal.prefill), settings)
-    with held(store.scores):
-        # One adapter after the other: engines decode samples of one together, and mixed ones at little more than half the rate.
-        for number, (name, mark) in enumerate(marks.items()):
-            with Journal(store.scores / _conditions(app, proposal, settings, policy, mark), Score) as journal:
-                scores[name] = evaluator.measure(
-                    trials,
-                    name,
-                    journal,
-                    workers=app.settings.model.slots,
-                    tell=lambda done, before=number: tell(before * len(trials) + done, len(marks) * len(trials)),
-                )
+    trials, policy = _trials(proposal), policy_of(app)
+    possible = sum(each.scored is not None for each in trials)
+    if settings.samples < BUDGET.k or settings.sampled < min(BUDGET.sampled, possible):
+        note(f"nothing can be promoted by it: that takes {BUDGET.k} samples of {BUDGET.sampled} problems, or of all")
+    scores = _measured(app, proposal, settings, marks, trials, tell)
     scored = {trial.id for trial in trials if trial.scored is not None}
     old, new = ([each for each in scores[name] if each.problem in scored] for name in (before, trained.adapter))
     unsafe = [
@@ -101,6 +84,33 @@ def evaluate(
     return evaluation
 
 
+def _measured(
+    app: Crucible,
+    proposal: Proposal,
+    settings: EvaluationSettings,
+    marks: Mapping[str, str],
+    trials: Sequence[Trial],
+    tell: Callable[[int, int], None],
+) -> dict[str, list[Score]]:
+    """The scores of the adapters, given by name and mark, in the order of the trials."""
+    adapters, store, model = AdapterStore(app.settings.paths.adapters), store_of(app), app.model
+    _load(model, adapters, {name: mark for name, mark in marks.items() if name})
+    recipe, validate = Recipe(proposal.system, proposal.prefill), load_validator("python", app.settings.tools.policy)
+    evaluator = Evaluator(model, app.judge, validate, recipe, settings)
+    workers, scores = app.settings.model.slots, dict[str, list[Score]]()
+    with held(store.scores):
+        # One adapter after the other: engines decode samples of one together, and mixed ones at little more than half the rate.
+        for name, mark in marks.items():
+            told = partial(_tell, tell, len(scores), len(marks), len(trials))
+            with Journal(store.scores / _conditions(app, proposal, settings, mark), Score) as journal:
+                scores[name] = evaluator.measure(trials, name, journal, workers=workers, tell=told)
+    return scores
+
+
+def _tell(tell: Callable[[int, int], None], before: int, adapters: int, trials: int, done: int) -> None:
+    tell(before * trials + done, adapters * trials)
+
+
 def _load(model: Model, adapters: AdapterStore, marks: Mapping[str, str]) -> None:
     """Makes the engine hold these adapters, by name and mark."""
     cards = {name: adapters.get(name) for name in marks}
@@ -117,10 +127,10 @@ def _load(model: Model, adapters: AdapterStore, marks: Mapping[str, str]) -> Non
         )
 
 
-def _conditions(app: Crucible, proposal: Proposal, settings: EvaluationSettings, policy: str, mark: str) -> str:
+def _conditions(app: Crucible, proposal: Proposal, settings: EvaluationSettings, mark: str) -> str:
     """A journal for every adapter and way of measuring. So what serves now is measured once, for all that are to replace it."""
     drawn_by = [mark, app.model.identity.model_dump(exclude={"adapter"}), proposal.system, proposal.prefill]
-    judged_by = [policy, app.sandbox.tier, dict(versions())]
+    judged_by = [policy_of(app), app.sandbox.tier, dict(versions())]
     return f"{digest(json.dumps([settings.model_dump(exclude={'sampled'}), drawn_by, judged_by]))[:16]}.jsonl"
 
 
