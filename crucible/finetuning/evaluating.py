@@ -39,7 +39,7 @@ def evaluate(
     if app.settings.cycles.approval != "auto":
         raise RefusedError("an evaluation runs every program in the sandbox: say so with --approve auto")
     settings = settings or EvaluationSettings()
-    gate, store = gate_of(app), store_of(app)
+    gate = gate_of(app)
     proposal = gate.approved(id_).proposal
     state = gate.state(id_)
     if state == "approved":
