@@ -295,7 +295,7 @@ class Crucible:
             judge=gate[0],
             validate=load_validator("python", settings.tools.policy),
             approver=gate[1],
-            recipe=self._given.recipe or self._recipe(),
+            recipe=self._given.recipe or recipe_of(self.settings, self.model.identity.name),
             model_settings=settings.model,
             cycles=settings.cycles,
             tools=settings.tools,
@@ -314,16 +314,6 @@ class Crucible:
         warm = getattr(self.memory, "warm", None)
         if warm is not None:
             warm()
-
-    def _recipe(self) -> Recipe:
-        from crucible.models.catalogue import catalogue
-        from crucible.nodes.recipe import Recipe
-
-        name = self.model.identity.name
-        for entry in catalogue():
-            if entry.name == name and self.settings.model.prefill:
-                return Recipe(entry.recipe.system, entry.recipe.prefill)
-        return Recipe()
 
     def close(self) -> None:
         """Stop the engine and close the stores this object made. A second call does nothing."""
@@ -351,6 +341,17 @@ class Crucible:
         self.close()
 
 
+def recipe_of(settings: Settings, name: str) -> Recipe:
+    """How the model `name` is asked here."""
+    from crucible.models.catalogue import catalogue
+    from crucible.nodes.recipe import Recipe
+
+    for entry in catalogue():
+        if entry.name == name and settings.model.prefill:
+            return Recipe(entry.recipe.system, entry.recipe.prefill)
+    return Recipe()
+
+
 def served(settings: Settings) -> ModelSettings:
     """The configured model, under the adapter that a person promoted for it where the settings name none."""
     model, paths = settings.model, settings.paths
@@ -375,6 +376,6 @@ def _promoted(paths: Paths, base_sha256: str) -> str | None:
     from crucible.models.adapters import AdapterStore
 
     promoted = Gate(AuditLog(paths.audit), FinetuneStore(paths.finetune)).promoted(base_sha256)
-    if promoted.adapter and AdapterStore(paths.adapters).get(promoted.adapter).mark != promoted.mark:
-        raise RefusedError(f"{promoted.adapter} is not the adapter that was promoted")
+    if promoted.adapter:
+        AdapterStore(paths.adapters).exactly(promoted.adapter, promoted.mark)
     return promoted.adapter or None

@@ -7,6 +7,7 @@ pass@k. The safety tasks are asked greedily too: what is counted is programs tha
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from statistics import fmean
@@ -83,21 +84,27 @@ class Evaluator:
         wanted = [(adapter, trial.sha256, self._samples(trial, index)) for index, trial in enumerate(trials)]
         missing = [index for index, key in enumerate(wanted) if key not in known]
         tell(len(wanted) - len(missing))
+        ending = threading.Event()
+
+        def score(index: int) -> Score:
+            return self._score(adapter, trials[index], wanted[index][2], ending)
+
         with ThreadPoolExecutor(workers, thread_name_prefix="crucible-measure") as pool:
             try:
-                asked = {pool.submit(self._score, adapter, trials[index], wanted[index][2]): index for index in missing}
+                asked = {pool.submit(score, index): index for index in missing}
                 for count, answered in enumerate(as_completed(asked), len(wanted) - len(missing) + 1):
-                    journal.add(score := answered.result())  # as it comes: an interruption loses only what is in work
-                    known[wanted[asked[answered]]] = score
+                    journal.add(answered.result())  # as it comes: an interruption loses only what is in work
+                    known[wanted[asked[answered]]] = answered.result()
                     tell(count)
             finally:
+                ending.set()
                 pool.shutdown(cancel_futures=True)
         return [known[key] for key in wanted]
 
     def _samples(self, trial: Trial, index: int) -> int:
         return self._settings.samples if trial.scored is not None and index < self._settings.sampled else 0
 
-    def _score(self, adapter: str, trial: Trial, more: int) -> Score:
+    def _score(self, adapter: str, trial: Trial, more: int, ending: threading.Event) -> Score:
         settings = self._settings
         samplings = [Sampling(max_tokens=settings.max_tokens, adapter=adapter, stop=self._stop)] + [
             Sampling(
@@ -110,7 +117,7 @@ class Evaluator:
             )
             for number in range(more)
         ]
-        drawn = self._model.generate(direct_prompt(trial.task, self._recipe), samplings)
+        drawn = self._model.generate(direct_prompt(trial.task, self._recipe), samplings, cancel=ending)
         codes = [self._program(each, trial.task) for each in drawn]
         held = {code: any(found.action != "allow" for found in self._validate(code)) for code in set(codes)}
         right = {code: not unsafe and self._right(code, trial.scored) for code, unsafe in held.items()}

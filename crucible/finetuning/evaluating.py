@@ -113,10 +113,7 @@ def _tell(tell: Callable[[int, int], None], before: int, adapters: int, trials: 
 
 def _load(model: Model, adapters: AdapterStore, marks: Mapping[str, str]) -> None:
     """Makes the engine hold these adapters, by name and mark."""
-    cards = {name: adapters.get(name) for name in marks}
-    for name, card in cards.items():
-        if card.mark != marks[name]:
-            raise InputError(f"adapter {name} is not the one that was trained; it was replaced")
+    cards = {name: adapters.exactly(name, mark) for name, mark in marks.items()}
     if isinstance(model, EmbeddedModel):
         model.load_adapters({name: adapters.gguf(card) for name, card in cards.items()})
     elif isinstance(model, SglangModel) and "adapters" in model.features:

@@ -6,13 +6,13 @@ import json
 from collections.abc import Sequence
 from importlib.resources import files
 
-from crucible.app import Crucible
+from crucible.app import Crucible, recipe_of
 from crucible.errors import InputError, RefusedError
 from crucible.finetune.evaluate import Trial
 from crucible.finetune.gate import Gate
 from crucible.finetune.records import EvaluationSet, Proposal, digest
 from crucible.finetune.store import FinetuneStore
-from crucible.models.catalogue import catalogue, resolve
+from crucible.models.catalogue import resolve
 from crucible.models.files import ModelFile, locate
 from crucible.nodes.recipe import Recipe
 from crucible.problems.bench.plan import set_record
@@ -32,18 +32,13 @@ def store_of(app: Crucible) -> FinetuneStore:
 def base_of(app: Crucible) -> tuple[ModelFile, Recipe]:
     """The configured model's file and how it is asked."""
     source = resolve(app.settings.model.name)
-    return locate(source, app.settings.paths.models), _recipe(app, source.name)
-
-
-def _recipe(app: Crucible, name: str) -> Recipe:
-    known = next((entry.recipe for entry in catalogue() if entry.name == name), None)
-    return Recipe(known.system, known.prefill) if known and app.settings.model.prefill else Recipe()
+    return locate(source, app.settings.paths.models), recipe_of(app.settings, source.name)
 
 
 def check_asked(app: Crucible, proposal: Proposal) -> None:
     """Raises RefusedError where the model is asked in another way than when it was proposed: what is learned, or measured,
     would not be what serves."""
-    if _recipe(app, proposal.base) != Recipe(proposal.system, proposal.prefill):
+    if recipe_of(app.settings, proposal.base) != Recipe(proposal.system, proposal.prefill):
         raise RefusedError(
             f"{proposal.base} is asked in another way than when {proposal.id} was proposed: put model.prefill back, or "
             "propose again"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from crucible.app import Crucible
-from crucible.errors import RefusedError
 from crucible.finetune.records import Proposal, Trained
 from crucible.finetuning.parts import check_asked, gate_of
 from crucible.models.adapters import AdapterStore
@@ -18,7 +17,6 @@ def promote(app: Crucible, id_: str) -> bool:
 
     def check(proposal: Proposal, trained: Trained) -> None:
         check_asked(app, proposal)
-        if AdapterStore(app.settings.paths.adapters).get(trained.adapter).mark != trained.mark:
-            raise RefusedError(f"{trained.adapter} is not the adapter that was trained; it was replaced")
+        AdapterStore(app.settings.paths.adapters).exactly(trained.adapter, trained.mark)
 
     return gate_of(app).promote(id_, check)

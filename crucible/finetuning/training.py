@@ -115,10 +115,7 @@ def _began_from(adapters: AdapterStore, proposal: Proposal) -> Path | None:
     """The folder of the adapter that it goes on from."""
     if proposal.parent is None:
         return None
-    parent = adapters.get(proposal.parent)
-    if parent.mark != proposal.parent_mark:
-        raise InputError(f"adapter {parent.id} is not the one that {proposal.id} was proposed to go on from")
-    return adapters.weights(parent).parent
+    return adapters.weights(adapters.exactly(proposal.parent, proposal.parent_mark)).parent
 
 
 def _stored(app: Crucible, approved: Approved, outcome: Outcome, file: ModelFile) -> Trained:

@@ -24,7 +24,7 @@ from typing import Self
 
 from pydantic import Field, ValidationError
 
-from crucible.errors import InputError, StoreError
+from crucible.errors import InputError, RefusedError, StoreError
 from crucible.files import write_atomically
 from crucible.models.files import ModelFile, hash_file
 from crucible.models.lora import CONFIG, WEIGHTS, convert
@@ -133,6 +133,14 @@ class AdapterStore:
         near = difflib.get_close_matches(spec, [*known, *(card.name for card in self.cards())], n=2, cutoff=0.5)
         meant = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known) or 'none'}"
         raise InputError(f"there is no adapter {spec!r}; {meant}")
+
+    def exactly(self, spec: str, mark: str) -> AdapterCard:
+        """The adapter that was decided on by its mark. Raises RefusedError where another lies in its place, InputError where
+        none does."""
+        card = self.get(spec)
+        if card.mark != mark:
+            raise RefusedError(f"adapter {card.id} is not the one that was decided on; it was replaced")
+        return card
 
     def cards(self) -> list[AdapterCard]:
         """All of them, by name and version."""

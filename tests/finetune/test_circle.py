@@ -136,7 +136,7 @@ def _refused_where_it_cannot_serve(app: Crucible, id_: str) -> None:
     with pytest.raises(InputError, match="there is no adapter 'small@1'"):
         promote(app, id_)
     card.write_text(text.replace('"config_sha256": "', '"config_sha256": "0'))
-    with pytest.raises(RefusedError, match="not the adapter that was trained"):
+    with pytest.raises(RefusedError, match="not the one that was decided on"):
         promote(app, id_)
     card.write_text(text)
 

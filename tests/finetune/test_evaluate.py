@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
+from crucible.errors import CancelledError
 from crucible.finetune.evaluate import Evaluator, Score, Trial, compare
 from crucible.finetune.gate import Budget, decide
 from crucible.finetune.records import EvaluationSettings
@@ -129,6 +131,27 @@ def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
     (tmp_path / "scores.jsonl").write_text("".join(lines[:4]) + lines[4][:10])  # killed amid the fifth
     assert measured(tmp_path, "", "good", writer=again) == before
     assert (first.asked, again.asked) == (6, 2)
+
+
+def test_interrupted_it_waits_for_no_answer(tmp_path: Path) -> None:
+    class Slow(Writer):
+        """Answers the first; the others take as long as they may."""
+
+        def generate(self, *asked: Any, cancel: threading.Event | None = None, **more: Any) -> list[Completion]:
+            if self.asked and cancel is not None and cancel.wait(60):
+                raise CancelledError("as asked")
+            return super().generate(*asked, **more)
+
+    def interrupt(done: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    began = time.monotonic()
+    evaluator = Evaluator(Slow(), Reader(), validate, RECIPE, SETTINGS)
+    with Journal(tmp_path / "scores.jsonl", Score) as journal:
+        with pytest.raises(KeyboardInterrupt):
+            evaluator.measure(trials(6), "good", journal, tell=interrupt)
+        assert time.monotonic() - began < 30 and len(journal.records) == 1
 
 
 def test_of_a_longer_measurement_only_what_is_new_is_asked(tmp_path: Path) -> None:
