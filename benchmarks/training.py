@@ -29,6 +29,7 @@ from crucible.finetune import learning, sft
 from crucible.finetune.dataset import Example
 from crucible.finetune.grpo import trainer as grpo_trainer
 from crucible.finetune.learning import Learner
+from crucible.finetune.machine import product_gflops
 from crucible.finetune.online import Online
 from crucible.finetune.records import Training
 from crucible.finetune.rollouts import Rollouts
@@ -70,7 +71,7 @@ def theirs(trainer: Any, prompts: list[list[int]], answers: int) -> int:  # noqa
 def answers(file: ModelFile, training: Training, rounds: int, scratch: Path) -> dict[str, Any]:
     rates: dict[str, list[float]] = {"ours": [], "trl": []}
     dtypes: tuple[DType, ...] = ("bfloat16", "float32")
-    gflops = {dtype: round(learning.product_gflops(dtype), 1) for dtype in dtypes}
+    gflops = {dtype: round(product_gflops(dtype), 1) for dtype in dtypes}
     training = training.model_copy(update={"dtype": max(dtypes, key=gflops.__getitem__)})
     learner = learner_of(file, training)
     asked = [

@@ -99,7 +99,7 @@ def propose(
     from crucible.cli.output import print_json, say
     from crucible.errors import NotYetError
     from crucible.finetune.dataset import DataSettings
-    from crucible.finetune.learning import usual_dtype
+    from crucible.finetune.machine import usual_dtype
     from crucible.finetune.records import Training
     from crucible.finetune.when import When
     from crucible.finetuning import propose as make

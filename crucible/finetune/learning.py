@@ -7,20 +7,18 @@ moment. Everything that decides the result is in `Training`, the data and the ve
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from crucible.errors import CancelledError, InputError, MissingPartError, RefusedError, StoreError
+from crucible.errors import CancelledError, InputError, MissingPartError, RefusedError
 from crucible.finetune.health import Monitor, Sign, Step
+from crucible.finetune.machine import disk, memory
 from crucible.finetune.records import Training
 from crucible.journal import Journal
-from crucible.models.weights import DType
 from crucible.types import Frozen, Message
 
 if TYPE_CHECKING:
@@ -32,7 +30,6 @@ STATE = "trainer_state.json"
 dropout, which `together.check` refuses them, no step draws any."""
 TRACKERS = {"tensorboard": ("tensorboardX", "tensorboard"), "trackio": ("trackio",)}
 """What shows a training's curves while it runs, and the packages of which it needs one."""
-PRODUCTS = 3
 NEEDS = "training needs TRL and PEFT; install them with: pip install 'crucible-codegen[finetune]'"
 
 
@@ -109,30 +106,6 @@ def _going_on(parent: Path, training: Training) -> Any:  # noqa: ANN401
         raise InputError(f"the adapter to go on from has rank {config.r}, and this training is of rank {training.rank}")
     config.lora_dropout, config.inference_mode = training.dropout, False
     return config
-
-
-def usual_dtype() -> DType:
-    """What a model's own weights are best held in on this machine."""
-    import torch
-
-    return "bfloat16" if torch.cuda.is_available() else "float32"
-
-
-def product_gflops(dtype: DType) -> float:
-    """How fast this machine multiplies large matrices, measured in some tenths of a second: what training takes goes by it.
-
-    A processor without bfloat16 of its own is a hundred times slower in it."""
-    import torch
-
-    gpu = torch.cuda.is_available()
-    length = 8192 if gpu else 1024
-    side = torch.ones(length, length, dtype=getattr(torch, dtype), device="cuda" if gpu else "cpu")
-    fastest = math.inf
-    for _ in range(PRODUCTS):
-        began = time.perf_counter()
-        (side @ side)[0, 0].item()
-        fastest = min(fastest, time.perf_counter() - began)
-    return 2 * length**3 / fastest / 1e9
 
 
 def check_start(model: Any, *, fresh: bool) -> None:  # noqa: ANN401 - PEFT's models have no common type
@@ -321,35 +294,6 @@ def _steps(trainer: Trainer, last: Sequence[Path]) -> None:
         trainer.add_callback(InStep())
     if _ended(last) is None:  # else a step too many would be made
         trainer.train(resume_from_checkpoint=str(last[-1]) if last else None)
-
-
-@contextmanager
-def disk(place: Path) -> Iterator[None]:
-    """What the libraries say of a disk that takes no more, in our words. Raises StoreError."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, RuntimeError) and not any(
-            said in str(error) for said in ("PytorchStreamWriter", "No space")
-        ):
-            raise
-        raise StoreError(f"cannot write to {place}: {error}; free some space, then the same command goes on") from error
-
-
-@contextmanager
-def memory() -> Iterator[None]:
-    """What a device that has no memory left says, in our words. Raises InputError."""
-    import torch
-
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise InputError(
-            f"the training does not fit in this device's memory: propose a smaller batch or max_length (--set batch=1, --set "
-            f"max_length=512), or quantize=true on a GPU: {str(error).splitlines()[0]}"
-        ) from error
 
 
 def _trackers(names: Sequence[str]) -> list[Any]:

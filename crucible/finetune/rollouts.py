@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 import httpx
 
 from crucible.errors import EngineError
-from crucible.finetune.learning import disk
+from crucible.finetune.machine import disk
 from crucible.finetune.records import Training
 from crucible.models.embedded import EmbeddedModel
 from crucible.models.lora import convert

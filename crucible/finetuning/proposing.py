@@ -11,9 +11,9 @@ from pathlib import Path
 from crucible.app import Crucible
 from crucible.errors import InputError, NotYetError, StoreError
 from crucible.finetune.contamination import Contamination, Evaluated
-from crucible.finetune.dataset import Dataset, DataSettings, build
+from crucible.finetune.dataset import Dataset, DataSettings, Kind, build
 from crucible.finetune.estimate import estimate
-from crucible.finetune.learning import product_gflops, usual_dtype
+from crucible.finetune.machine import product_gflops, usual_dtype
 from crucible.finetune.records import KINDS, EvaluationSet, Method, Proposal, Training, digest
 from crucible.finetune.store import FinetuneStore
 from crucible.finetune.when import When
@@ -21,6 +21,7 @@ from crucible.finetuning.parts import base_of, gate_of, judged_by, safety_trials
 from crucible.models.adapters import AdapterCard, AdapterStore, check_name
 from crucible.models.catalogue import resolve
 from crucible.models.files import ModelFile
+from crucible.nodes.recipe import Recipe
 from crucible.problems.problem import Problem
 from crucible.problems.sets import load
 
@@ -47,8 +48,6 @@ def propose(
     training. when: only if it is due. Raises InputError where there is nothing to learn from, or nothing to measure on;
     NotYetError.
     """
-    from crucible.memory import MemoryStore
-
     if not eval_sets:
         raise InputError(
             "name at least one problem set to measure on (--eval-set); its problems are kept out of the data"
@@ -65,14 +64,7 @@ def propose(
         training = training.model_copy(update={"rank": card.rank, "alpha": round(card.alpha)})
         note(f"rank {card.rank} and alpha {card.alpha:g}, as {card.id} has them")
     note("reading the episodes")
-    with MemoryStore(app.settings.paths.episodes) as memory:
-        known = Contamination(
-            Evaluated(id=problem.id, text=problem.task.text, solutions=problem.solutions) for problem in problems
-        )
-        dataset = build(KINDS[method], memory.episodes(), recipe, known, data)
-    if not dataset.examples:
-        why = "; ".join(f"{count} {reason}" for reason, count in dataset.left_out.items()) or "there are no episodes"
-        raise InputError(f"there is nothing to learn from: {why}. `crucible train SET` gathers episodes")
+    dataset = _dataset(app, KINDS[method], recipe, problems, data)
     hidden = _hidden(hidden_sets, dataset)
     store, gate = store_of(app), gate_of(app)
     if when is not None and (why := _not_yet(when, dataset, store, gate.ids(), file)):
@@ -104,6 +96,23 @@ def propose(
     store.propose(proposal, dataset)
     gate.propose(proposal.id)
     return proposal
+
+
+def _dataset(
+    app: Crucible, kind: Kind, recipe: Recipe, problems: Sequence[Problem], data: DataSettings | None
+) -> Dataset:
+    """What the episodes in memory hold of it, and nothing of the problems to measure on."""
+    from crucible.memory import MemoryStore
+
+    known = Contamination(
+        Evaluated(id=problem.id, text=problem.task.text, solutions=problem.solutions) for problem in problems
+    )
+    with MemoryStore(app.settings.paths.episodes) as memory:
+        dataset = build(kind, memory.episodes(), recipe, known, data)
+    if not dataset.examples:
+        why = "; ".join(f"{count} {reason}" for reason, count in dataset.left_out.items()) or "there are no episodes"
+        raise InputError(f"there is nothing to learn from: {why}. `crucible train SET` gathers episodes")
+    return dataset
 
 
 def _parent(app: Crucible, spec: str, file: ModelFile) -> AdapterCard:

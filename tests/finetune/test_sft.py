@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from crucible.errors import CancelledError, InputError, RefusedError, StoreError
+from crucible.errors import CancelledError, InputError, RefusedError
 from crucible.finetune import learning
 from crucible.finetune.dataset import Example
 from crucible.finetune.health import Step
@@ -236,15 +236,3 @@ def test_who_goes_on_from_an_adapter_trains_what_was_agreed_to(
     plain = learning.load(weights, TRAINING, parent)
     assert any(weight.any() for name, weight in plain.model.named_parameters() if "lora_B" in name)
     assert all(weight.requires_grad for name, weight in plain.model.named_parameters() if "lora_" in name)
-
-
-def test_a_disk_that_takes_no_more_and_a_device_without_memory_are_said(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    (tmp_path / "full").mkdir()
-    with pytest.raises(StoreError, match=r"cannot write to .*full"), learning.disk(tmp_path / "full"):
-        save_file({"a": torch.zeros(2)}, tmp_path / "full")
-    with pytest.raises(InputError, match="batch=1"), learning.memory():
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-    with pytest.raises(RuntimeError, match="shape"), learning.disk(tmp_path), learning.memory():
-        raise RuntimeError("shape mismatch")

@@ -23,69 +23,7 @@ class Hub:
         self.break_after, self.breaks = 0, 0
         self.pause_s, self.status = 0.0, 0
         self.asked: list[tuple[str, str, str | None]] = []
-        hub = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_HEAD(self) -> None:
-                self.answer(body=False)
-
-            def do_GET(self) -> None:
-                self.answer(body=True)
-
-            def answer(self, *, body: bool) -> None:
-                hub.asked.append((self.command, self.path, self.headers.get("Range")))
-                name = self.path.removeprefix("/storage")
-                data = hub.files.get(name)
-                if hub.status or data is None:
-                    self.send_response(hub.status or 404)
-                    self.send_header("Content-Length", "0")
-                    self.end_headers()
-                elif name == self.path:
-                    self.redirect(data)
-                else:
-                    self.send_file(data, body=body)
-
-            def redirect(self, data: bytes) -> None:
-                self.send_response(302)
-                self.send_header("Location", f"/storage{self.path}")
-                if hub.tag:
-                    self.send_header("X-Linked-Etag", f'"{hashlib.sha256(data).hexdigest()}"')
-                    self.send_header("X-Linked-Size", str(len(data)))
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def send_file(self, data: bytes, *, body: bool) -> None:
-                asked = self.headers.get("Range")
-                start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and hub.ranges else 0
-                if start >= len(data) > 0:
-                    self.send_response(416)
-                    self.send_header("Content-Length", "0")
-                    self.end_headers()
-                    return
-                self.send_response(206 if start else 200)
-                self.send_header("Content-Length", str(len(data) - start))
-                self.end_headers()
-                if body:
-                    self.send_slowly(data[start:])
-
-            def send_slowly(self, data: bytes) -> None:
-                for at in range(0, len(data), 1 << 16):
-                    if hub.breaks and at >= hub.break_after:
-                        hub.breaks -= 1
-                        self.close_connection = True
-                        return
-                    try:
-                        self.wfile.write(data[at : at + (1 << 16)])
-                    except OSError:
-                        return
-                    time.sleep(hub.pause_s)
-
-            def log_message(self, *_: object) -> None:
-                """Quiet."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -103,6 +41,68 @@ class Hub:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    hub: Hub
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def answer(self, *, body: bool) -> None:
+        self.hub.asked.append((self.command, self.path, self.headers.get("Range")))
+        name = self.path.removeprefix("/storage")
+        data = self.hub.files.get(name)
+        if self.hub.status or data is None:
+            self.send_response(self.hub.status or 404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif name == self.path:
+            self.redirect(data)
+        else:
+            self.send_file(data, body=body)
+
+    def redirect(self, data: bytes) -> None:
+        self.send_response(302)
+        self.send_header("Location", f"/storage{self.path}")
+        if self.hub.tag:
+            self.send_header("X-Linked-Etag", f'"{hashlib.sha256(data).hexdigest()}"')
+            self.send_header("X-Linked-Size", str(len(data)))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def send_file(self, data: bytes, *, body: bool) -> None:
+        asked = self.headers.get("Range")
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.hub.ranges else 0
+        if start >= len(data) > 0:
+            self.send_response(416)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        if body:
+            self.send_slowly(data[start:])
+
+    def send_slowly(self, data: bytes) -> None:
+        for at in range(0, len(data), 1 << 16):
+            if self.hub.breaks and at >= self.hub.break_after:
+                self.hub.breaks -= 1
+                self.close_connection = True
+                return
+            try:
+                self.wfile.write(data[at : at + (1 << 16)])
+            except OSError:
+                return
+            time.sleep(self.hub.pause_s)
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
 
 
 def build_wheel(folder: Path, name: str, version: str, files: dict[str, bytes]) -> Path:

@@ -1,0 +1,71 @@
+"""What training finds on this machine: a processor or a GPU, how fast it multiplies, memory and disk that may end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from crucible.errors import InputError, StoreError
+from crucible.models.weights import DType
+
+PRODUCTS = 3
+WRITING = ("PytorchStreamWriter", "inline_container", "No space left")
+"""What torch's errors say where a file takes no more."""
+NO_MEMORY = "DefaultCPUAllocator"
+"""torch's name for what fails where a processor's memory ends; for that it has no exception of its own."""
+
+
+def usual_dtype() -> DType:
+    """What a model's own weights are best held in on this machine."""
+    import torch
+
+    return "bfloat16" if torch.cuda.is_available() else "float32"
+
+
+def product_gflops(dtype: DType) -> float:
+    """How fast this machine multiplies large matrices, measured in some tenths of a second: what training takes goes by it.
+
+    A processor without bfloat16 of its own is a hundred times slower in it."""
+    import torch
+
+    gpu = torch.cuda.is_available()
+    length = 8192 if gpu else 1024
+    side = torch.ones(length, length, dtype=getattr(torch, dtype), device="cuda" if gpu else "cpu")
+    fastest = math.inf
+    for _ in range(PRODUCTS):
+        began = time.perf_counter()
+        (side @ side)[0, 0].item()
+        fastest = min(fastest, time.perf_counter() - began)
+    return 2 * length**3 / fastest / 1e9
+
+
+@contextmanager
+def disk(place: Path) -> Iterator[None]:
+    """What the libraries say of a disk that takes no more, in our words. Raises StoreError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, RuntimeError) and not any(said in str(error) for said in WRITING):
+            raise
+        raise StoreError(f"cannot write to {place}: {error}; free some space, then the same command goes on") from error
+
+
+@contextmanager
+def memory() -> Iterator[None]:
+    """What a device that has no memory left says, in our words. Raises InputError."""
+    import torch
+
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and NO_MEMORY not in str(error):
+            raise
+        raise InputError(
+            f"the training does not fit in this device's memory: propose a smaller batch or max_length (--set batch=1, --set "
+            f"max_length=512), or quantize=true on a GPU: {str(error).splitlines()[0]}"
+        ) from error
