@@ -154,15 +154,15 @@ def test_variables_are_read_by_type(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CRUCIBLE_TOOLS__DISABLED_NODES", '["lint", reflect]')
     monkeypatch.setenv("CRUCIBLE_TOOLS__LINT", "off")
     monkeypatch.setenv("CRUCIBLE_MODEL__NAME", "123")
-    monkeypatch.setenv("CRUCIBLE_MODEL__ADAPTER", "null")
+    monkeypatch.setenv("CRUCIBLE_MODEL__DRAFT", "null")
     monkeypatch.setenv("CRUCIBLE_CYCLES__SAMPLES", "")
-    Path("crucible.yaml").write_text("model: {adapter: mine}")
+    Path("crucible.yaml").write_text("model: {draft: ngrams}")
     loaded = load_settings()
     assert loaded.model.temperatures == (0.0, 0.7)
     assert loaded.tools.disabled_nodes == ("lint", "reflect")
     assert loaded.tools.lint is False
     assert loaded.model.name == "123"
-    assert loaded.model.adapter is None
+    assert loaded.model.draft is None
     assert loaded.cycles.samples == 4
 
 
