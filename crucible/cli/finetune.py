@@ -63,6 +63,12 @@ def propose(
     epochs: Annotated[float, typer.Option(min=0.0, help="Times over the data.")] = 2.0,
     max_steps: Annotated[int, typer.Option(min=0, help="Optimiser steps; 0 goes by the epochs.")] = 0,
     per_task: Annotated[int, typer.Option(min=1, help="Different programs of one task, at most.")] = 4,
+    unsure: Annotated[
+        bool,
+        typer.Option(
+            "--unsure", help="Only tasks that were failed too: the others teach nothing but the style of easy tasks."
+        ),
+    ] = False,
     processes: Annotated[
         int,
         typer.Option(min=1, max=64, help="That share a step (sft, dpo), as many GPUs where there are some: see train."),
@@ -129,7 +135,7 @@ def propose(
                 eval_sets=eval_set,
                 parent=parent,
                 hidden_sets=hidden_set or (),
-                data=DataSettings(per_task=per_task),
+                data=DataSettings(per_task=per_task, unsure=unsure),
                 training=training,
                 when=due,
                 note=say,

@@ -30,6 +30,8 @@ class DataSettings(Frozen):
     """Different programs, or pairs, of one task."""
     level_share: float = 0.5
     """How much of all one difficulty may be, where there are several."""
+    unsure: bool = False
+    """Only tasks that were failed too: what is always solved has nothing to teach but its style, that of easy tasks."""
     max_chars: int = 6000
     """Longer programs are left out: a small model learns to go on and on from them."""
 
@@ -78,6 +80,7 @@ class Dataset(Frozen):
 
 class _Answer(NamedTuple):
     code: str
+    """As the model wrote it."""
     episode_id: str
 
 
@@ -123,11 +126,15 @@ def build(
             elif attempt.fingerprint in programs:
                 left_out["the same program again"] += 1
             else:
-                programs[attempt.fingerprint] = _Answer(attempt.code, episode.episode_id)
+                programs[attempt.fingerprint] = _Answer(as_written(attempt), episode.episode_id)
     for known in tasks.values():
         for refuted in known.right.keys() & known.wrong.keys():  # hidden tests of another episode, say
             del known.right[refuted]
             left_out["right in one episode, wrong in another"] += 1
+    if settings.unsure:
+        sure = [text for text, known in tasks.items() if not known.wrong]
+        for text in sure:
+            left_out["of a task that was never failed"] += max(1, len(tasks.pop(text).right))
     found = [each for known in tasks.values() for each in _MAKERS[kind](known, recipe, settings)]
     examples = _balanced(found, settings, left_out)
     used = {name for each in examples for name in each.episodes}
@@ -152,6 +159,18 @@ def judge(attempt: Attempt, episode: Episode) -> bool | None:
     if best is not None and attempt.fingerprint == best.fingerprint:
         return _proved(episode.hidden_verdict)
     return False if _proved(attempt.verdict) is False else None
+
+
+def as_written(attempt: Attempt) -> str:
+    """The program in the model's own characters: what was run is rid of blanks at the ends of lines, and to learn it would be
+    to learn another hand's layout."""
+    wanted = [line.rstrip() for line in attempt.code.rstrip().split("\n")]
+    lines = attempt.completion.replace("\r\n", "\n").split("\n")
+    for start in range(len(lines) - len(wanted) + 1):
+        found = lines[start : start + len(wanted)]
+        if [line.rstrip() for line in found] == wanted:
+            return "\n".join(found)
+    return attempt.code  # mended, with a line of the task's for instance
 
 
 def _proved(verdict: Verdict) -> bool | None:

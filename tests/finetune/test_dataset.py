@@ -80,6 +80,27 @@ def test_what_hidden_tests_refuted_is_not_learned_though_it_passed_the_visible_o
         assert made.examples == () and made.left_out == {"right in one episode, wrong in another": 1}
 
 
+@pytest.mark.parametrize("around", ["{}", "{}\n\nprint(double(2))\n```\nDone.", "Sure:\n```python\n{}```"])
+def test_a_program_is_learned_in_the_models_own_characters(around: str) -> None:
+    written = RIGHT.replace("\n    return", "  \n    \n    return")
+    run = RIGHT.replace("\n    return", "\n\n    return")
+    answered = attempt(run, verdict(True)).model_copy(update={"completion": around.format(written)})
+    assert [each.chosen for each in sft(episode("e", answered)).examples] == [written.rstrip() + "\n```"]
+
+
+def test_a_program_that_was_mended_is_learned_as_it_was_run() -> None:
+    answered = attempt("import math\n" + RIGHT, verdict(True)).model_copy(update={"completion": RIGHT})
+    assert [each.chosen for each in sft(episode("e", answered)).examples] == ["import math\n" + RIGHT + "```"]
+
+
+def test_of_what_was_never_failed_nothing_is_learned_where_that_is_asked() -> None:
+    both, sure = [solved("e1"), failed("e2")], solved("e3", prompt="Write double(number), which is easy.")
+    made = sft(*both, sure, settings=DataSettings(unsure=True))
+    assert [each.episodes for each in made.examples] == [("e1",)]
+    assert made.left_out == {"of a task that was never failed": 1}
+    assert len(sft(*both, sure).examples) == 2
+
+
 def test_what_needed_an_approval_of_its_own_is_left_out() -> None:
     found = Feedback(kind=FindingKind.SECURITY, severity="warning", message="opens a file", action="ask")
     assert sft(episode("e", attempt(RIGHT, verdict(True), findings=(found,)))).examples == ()
