@@ -5,6 +5,7 @@ Measured on one training (`docs/results/circle`): supervised, 0.49e9 weights in 
 
 from __future__ import annotations
 
+import math
 from statistics import fmean
 
 from crucible.finetune.dataset import Dataset, Example
@@ -25,9 +26,12 @@ def estimate(dataset: Dataset, training: Training, model_bytes: int, gflops: flo
     online = dataset.kind == "online"
     lengths = [_tokens(each, training.answer_tokens if online else None) for each in dataset.examples]
     a_step = training.batch * training.accumulation * training.processes
-    by_epochs = len(lengths) * (training.answers if online else 1) * training.epochs / a_step
-    steps = training.max_steps or max(1, round(by_epochs))
-    tokens = int(fmean(lengths) * steps * a_step)
+    an_epoch = len(lengths) * (training.answers if online else 1)
+    # What is left of an epoch's examples is a step too; answers are drawn for whole steps alone.
+    whole = math.floor if online else math.ceil
+    steps = training.max_steps or max(1, math.ceil(training.epochs * whole(an_epoch / a_step)))
+    seen = steps * a_step if training.max_steps else training.epochs * an_epoch
+    tokens = int(fmean(lengths) * seen)
     weights = model_bytes  # a byte each, about: small models at 4 bits have much in 5 to 8
     rate = SHARE_OF_PRODUCTS * gflops * 1e9 / (OPERATIONS * weights)
     held = weights * (4 if training.dtype == "float32" else 2) + online * model_bytes

@@ -38,6 +38,15 @@ def test_the_training_that_was_measured_is_foretold() -> None:
     assert found.minutes == pytest.approx(42.8, rel=0.1) and found.memory_gib == pytest.approx(9.8, rel=0.1)
 
 
+@pytest.mark.parametrize(("examples", "epochs", "steps"), [(25, 3.0, 12), (24, 3.0, 9), (3, 2.0, 2), (25, 0.5, 2)])
+def test_what_is_left_of_an_epoch_is_a_step_of_its_own_and_is_read_once(
+    examples: int, epochs: float, steps: int
+) -> None:
+    found = estimate(dataset("sft", [100] * examples), Training(epochs=epochs), BYTES, GFLOPS)
+    assert found.steps == steps
+    assert found.tokens == pytest.approx(100 * examples * epochs, rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("more", "times"),
     [
