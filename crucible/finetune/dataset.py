@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from crucible.finetune.contamination import Contamination
-from crucible.nodes.generate import direct_prompt
+from crucible.nodes.generate import AFTER_THE_PROGRAM, direct_prompt, stops
 from crucible.nodes.recipe import INSIDE_FENCE, Recipe
 from crucible.security.secrets import REDACTED, redact
 from crucible.types import Attempt, Episode, Frozen, Message, Task, Verdict
@@ -46,6 +46,8 @@ class Example(Frozen):
     chosen: str = ""
     """What the model is to write after the prompt; for `online` a success of the past, if there was one."""
     rejected: str = ""
+    ends: bool = True
+    """Whether the model is to end its answer there. Where it was stopped, nobody knows whether it would have."""
     episodes: tuple[str, ...]
     """Ids of those it was taken from."""
 
@@ -53,7 +55,7 @@ class Example(Frozen):
     def id(self) -> str:
         """SHA-256 of all that is learned from."""
         said = [[message.role, message.content] for message in self.prompt]
-        return hashlib.sha256(json.dumps([said, self.chosen, self.rejected]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([said, self.chosen, self.rejected, self.ends]).encode()).hexdigest()
 
 
 class Dataset(Frozen):
@@ -211,11 +213,13 @@ def _flawed(attempt: Attempt, task: Task, evaluated: Contamination, settings: Da
 
 
 def _verified(known: _Known, recipe: Recipe, settings: DataSettings) -> list[Example]:
+    ends = _ends(known.task, recipe)
     return [
         Example(
             task=known.task,
             prompt=direct_prompt(known.task, recipe),
-            chosen=completion(answer.code, recipe),
+            chosen=completion(answer.code, recipe, ends=ends),
+            ends=ends,
             episodes=(answer.episode_id,),
         )
         for answer in _first(known.right, settings.per_task)
@@ -224,12 +228,14 @@ def _verified(known: _Known, recipe: Recipe, settings: DataSettings) -> list[Exa
 
 def _pairs(known: _Known, recipe: Recipe, settings: DataSettings) -> list[Example]:
     right, wrong = _first(known.right, settings.per_task), _first(known.wrong, settings.per_task)
+    ends = _ends(known.task, recipe)
     return [
         Example(
             task=known.task,
             prompt=direct_prompt(known.task, recipe),
-            chosen=completion(good.code, recipe),
-            rejected=completion(bad.code, recipe),
+            chosen=completion(good.code, recipe, ends=ends),
+            rejected=completion(bad.code, recipe, ends=ends),
+            ends=ends,
             episodes=tuple(sorted({good.episode_id, bad.episode_id})),
         )
         for good, bad in zip(right, wrong, strict=False)
@@ -252,10 +258,16 @@ def _tasks(known: _Known, recipe: Recipe, settings: DataSettings) -> list[Exampl
 _MAKERS = {"sft": _verified, "dpo": _pairs, "online": _tasks}
 
 
-def completion(code: str, recipe: Recipe) -> str:
-    """What the model is to write after the recipe's opening, to its end."""
-    program = code.rstrip() + "\n```"
+def completion(code: str, recipe: Recipe, *, ends: bool = True) -> str:
+    """What the model is to write after the recipe's opening, to the end of its answer or of the program."""
+    program = code.rstrip() + "\n```" * ends
     return program if recipe.opens_fence else INSIDE_FENCE + program
+
+
+def _ends(task: Task, recipe: Recipe) -> bool:
+    """Whether the end of an answer was the model's own. The loop stops one at the line after the function that is wanted: to
+    learn that an answer ends there is to leave out the helper that would have come next."""
+    return not set(stops(task, recipe)) & set(AFTER_THE_PROGRAM)
 
 
 def _first(answers: dict[str, _Answer], count: int) -> list[_Answer]:

@@ -31,8 +31,8 @@ def trainer(learner: Learner, examples: Sequence[Example], training: Training, o
     rows = [
         {
             "prompt_ids": prompt_ids(learner.tokenizer, each.prompt),
-            "chosen_ids": answer_ids(learner.tokenizer, each.chosen),
-            "rejected_ids": answer_ids(learner.tokenizer, each.rejected),
+            "chosen_ids": answer_ids(learner.tokenizer, each.chosen, ends=each.ends),
+            "rejected_ids": answer_ids(learner.tokenizer, each.rejected, ends=each.ends),
         }
         for each in examples
     ]

@@ -178,17 +178,17 @@ def settings(training: Training, out: Path, **more: object) -> dict[str, Any]:
     }
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], answer: str) -> Tokens:
+def encode(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], answer: str, *, ends: bool = True) -> Tokens:
     """As the serving engine sees it: the prompt by the model's own template, and what it is to write after it.
 
     Each is tokenised by itself, as a prompt is when the model goes on from it."""
-    ids, written = prompt_ids(tokenizer, prompt), answer_ids(tokenizer, answer)
+    ids, written = prompt_ids(tokenizer, prompt), answer_ids(tokenizer, answer, ends=ends)
     return Tokens([*ids, *written], [0] * len(ids) + [1] * len(written))
 
 
-def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
-    """With the token that ends it."""
-    return [*tokenizer(answer, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str, *, ends: bool = True) -> list[int]:
+    """With the token that ends it, where it `ends`."""
+    return [*tokenizer(answer, add_special_tokens=False)["input_ids"], *[tokenizer.eos_token_id] * ends]
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message]) -> list[int]:

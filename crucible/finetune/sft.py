@@ -21,7 +21,7 @@ except ImportError as error:
 
 def trainer(learner: Learner, examples: Sequence[Example], training: Training, out: Path) -> SFTTrainer:
     """Raises InputError where no example is short enough."""
-    rows = [encode(learner.tokenizer, each.prompt, each.chosen) for each in examples]
+    rows = [encode(learner.tokenizer, each.prompt, each.chosen, ends=each.ends) for each in examples]
     short = [row._asdict() for row in rows if len(row.input_ids) <= training.max_length]
     if not short:
         raise InputError(f"none of the {len(rows)} examples fits in {training.max_length} tokens; raise max_length")

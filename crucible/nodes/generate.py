@@ -208,7 +208,7 @@ def _samplings(state: State, context: Context, cycle: int, key: str) -> list[Sam
             temperature=temperature,
             top_p=settings.top_p if temperature > 0 else 1.0,
             seed=sample_seed(state["seed"], cycle, index),
-            stop=_stops(task, context),
+            stop=stops(task, context.recipe),
         )
         for index, temperature in enumerate(temperatures(schedule, samples, already_greedy=already))
     ]
@@ -218,9 +218,9 @@ AFTER_THE_PROGRAM = ("\nassert ", "\nprint(", "\nif __name__", "\n# Test", "\n# 
 """What small models write once a function is done: checks and demonstrations. Nobody needs those tokens."""
 
 
-def _stops(task: Task, context: Context) -> tuple[str, ...]:
+def stops(task: Task, recipe: Recipe) -> tuple[str, ...]:
     """Stop at the fence the recipe opened; where a function is wanted, at the first line after it too."""
-    if not context.recipe.opens_fence:
+    if not recipe.opens_fence:
         return ()
     return ("\n```", *(AFTER_THE_PROGRAM if task.entry_point else ()))
 

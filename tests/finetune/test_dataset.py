@@ -93,6 +93,25 @@ def test_a_program_that_was_mended_is_learned_as_it_was_run() -> None:
     assert [each.chosen for each in sft(episode("e", answered)).examples] == ["import math\n" + RIGHT + "```"]
 
 
+@pytest.mark.parametrize(
+    ("recipe", "entry_point", "ends"),
+    [(RECIPE, "double", False), (RECIPE, None, True), (Recipe(), "double", True)],
+    ids=["stopped after its function", "not stopped before its end", "not inside a fence"],
+)
+def test_an_end_that_was_not_the_models_own_is_not_learned(recipe: Recipe, entry_point: str | None, ends: bool) -> None:
+    def of(each: Episode) -> Episode:
+        return each.model_copy(update={"task": each.task.model_copy(update={"entry_point": entry_point})})
+
+    episodes = [of(solved("e1")), of(failed("e2"))]
+    (program,) = build("sft", episodes, recipe, CLEAN).examples
+    (pair,) = build("dpo", episodes, recipe, CLEAN).examples
+    for each in (program, pair):
+        assert each.ends is ends and each.chosen.endswith("```" if ends else "return result")
+    assert pair.rejected.endswith("```" if ends else "return result")
+    (task,) = build("online", episodes, recipe, CLEAN).examples
+    assert task.ends and task.chosen.endswith("```"), "what is replayed is a whole answer"
+
+
 def test_of_what_was_never_failed_nothing_is_learned_where_that_is_asked() -> None:
     both, sure = [solved("e1"), failed("e2")], solved("e3", prompt="Write double(number), which is easy.")
     made = sft(*both, sure, settings=DataSettings(unsure=True))

@@ -202,6 +202,16 @@ def test_the_loss_is_over_the_answer_alone(weights: Path) -> None:
     assert tokenizer.decode(row.input_ids[start:]) == "x = 1\n```" + str(tokenizer.eos_token)
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_the_end_of_an_answer_is_read_only_where_it_is_to_be_learned(weights: Path, tmp_path: Path, ends: bool) -> None:
+    from crucible.finetune import sft
+
+    learner = learning.load(weights, TRAINING)
+    examples = [each.model_copy(update={"ends": ends}) for each in EXAMPLES]
+    rows: Any = sft.trainer(learner, examples, TRAINING, tmp_path).train_dataset
+    assert [row["input_ids"][-1] == learner.tokenizer.eos_token_id for row in rows] == [ends] * len(EXAMPLES)
+
+
 def test_examples_that_do_not_fit_are_left_out_and_none_at_all_is_said(weights: Path, tmp_path: Path) -> None:
     from crucible.finetune import sft
 
