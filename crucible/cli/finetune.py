@@ -65,9 +65,7 @@ def propose(
     per_task: Annotated[int, typer.Option(min=1, help="Different programs of one task, at most.")] = 4,
     unsure: Annotated[
         bool,
-        typer.Option(
-            "--unsure", help="Only tasks that were failed too: the others teach nothing but the style of easy tasks."
-        ),
+        typer.Option("--unsure", help="Only tasks that were failed too: there is little to learn from the others."),
     ] = False,
     processes: Annotated[
         int,

@@ -31,7 +31,7 @@ class DataSettings(Frozen):
     level_share: float = 0.5
     """How much of all one difficulty may be, where there are several."""
     unsure: bool = False
-    """Only tasks that were failed too: what is always solved has nothing to teach but its style, that of easy tasks."""
+    """Only tasks that were failed too: from one that it always solves a model has little to learn."""
     max_chars: int = 6000
     """Longer programs are left out: a small model learns to go on and on from them."""
 
@@ -83,6 +83,8 @@ class Dataset(Frozen):
 class _Answer(NamedTuple):
     code: str
     """As the model wrote it."""
+    ended: bool
+    """Whether its end was the model's own."""
     episode_id: str
 
 
@@ -128,7 +130,9 @@ def build(
             elif attempt.fingerprint in programs:
                 left_out["the same program again"] += 1
             else:
-                programs[attempt.fingerprint] = _Answer(as_written(attempt), episode.episode_id)
+                programs[attempt.fingerprint] = _Answer(
+                    as_written(attempt), _ended(attempt, task, recipe), episode.episode_id
+                )
     for known in tasks.values():
         for refuted in known.right.keys() & known.wrong.keys():  # hidden tests of another episode, say
             del known.right[refuted]
@@ -175,6 +179,12 @@ def as_written(attempt: Attempt) -> str:
     return attempt.code  # mended, with a line of the task's for instance
 
 
+def _ended(attempt: Attempt, task: Task, recipe: Recipe) -> bool:
+    """Whether the end of an answer was the model's own. The loop stops one at the line after the function that is wanted: to
+    learn that an answer ends there is to leave out the helper that would have come next."""
+    return attempt.finish_reason == "stop" and not set(stops(task, recipe)) & set(AFTER_THE_PROGRAM)
+
+
 def _proved(verdict: Verdict) -> bool | None:
     if verdict.trust != "full" or not verdict.total:
         return None
@@ -213,13 +223,12 @@ def _flawed(attempt: Attempt, task: Task, evaluated: Contamination, settings: Da
 
 
 def _verified(known: _Known, recipe: Recipe, settings: DataSettings) -> list[Example]:
-    ends = _ends(known.task, recipe)
     return [
         Example(
             task=known.task,
             prompt=direct_prompt(known.task, recipe),
-            chosen=completion(answer.code, recipe, ends=ends),
-            ends=ends,
+            chosen=completion(answer.code, recipe, ends=answer.ended),
+            ends=answer.ended,
             episodes=(answer.episode_id,),
         )
         for answer in _first(known.right, settings.per_task)
@@ -228,7 +237,6 @@ def _verified(known: _Known, recipe: Recipe, settings: DataSettings) -> list[Exa
 
 def _pairs(known: _Known, recipe: Recipe, settings: DataSettings) -> list[Example]:
     right, wrong = _first(known.right, settings.per_task), _first(known.wrong, settings.per_task)
-    ends = _ends(known.task, recipe)
     return [
         Example(
             task=known.task,
@@ -239,6 +247,7 @@ def _pairs(known: _Known, recipe: Recipe, settings: DataSettings) -> list[Exampl
             episodes=tuple(sorted({good.episode_id, bad.episode_id})),
         )
         for good, bad in zip(right, wrong, strict=False)
+        for ends in [good.ended and bad.ended]
     ]
 
 
@@ -262,12 +271,6 @@ def completion(code: str, recipe: Recipe, *, ends: bool = True) -> str:
     """What the model is to write after the recipe's opening, to the end of its answer or of the program."""
     program = code.rstrip() + "\n```" * ends
     return program if recipe.opens_fence else INSIDE_FENCE + program
-
-
-def _ends(task: Task, recipe: Recipe) -> bool:
-    """Whether the end of an answer was the model's own. The loop stops one at the line after the function that is wanted: to
-    learn that an answer ends there is to leave out the helper that would have come next."""
-    return not set(stops(task, recipe)) & set(AFTER_THE_PROGRAM)
 
 
 def _first(answers: dict[str, _Answer], count: int) -> list[_Answer]:

@@ -112,6 +112,12 @@ def test_an_end_that_was_not_the_models_own_is_not_learned(recipe: Recipe, entry
     assert task.ends and task.chosen.endswith("```"), "what is replayed is a whole answer"
 
 
+def test_the_end_of_an_answer_that_was_cut_off_is_not_learned() -> None:
+    cut = attempt(RIGHT, verdict(True), finish_reason="length")
+    (example,) = sft(episode("e", cut)).examples
+    assert not example.ends and example.chosen == RIGHT.rstrip()
+
+
 def test_of_what_was_never_failed_nothing_is_learned_where_that_is_asked() -> None:
     both, sure = [solved("e1"), failed("e2")], solved("e3", prompt="Write double(number), which is easy.")
     made = sft(*both, sure, settings=DataSettings(unsure=True))

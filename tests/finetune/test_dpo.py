@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,19 @@ def test_it_learns_to_prefer_and_goes_on_after_a_stop_to_the_same_bits(weights: 
     resumed, _ = train(tmp_path / "stopped")
     first, second = ((each.adapter / WEIGHTS).read_bytes() for each in (outcome, resumed))
     assert hashlib.sha256(first).hexdigest() == hashlib.sha256(second).hexdigest()
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_the_end_of_a_pairs_answers_is_read_only_where_it_is_to_be_learned(
+    weights: Path, tmp_path: Path, ends: bool
+) -> None:
+    from crucible.finetune import dpo
+
+    learner = learning.load(weights, TRAINING)
+    pairs = [each.model_copy(update={"ends": ends}) for each in PAIRS]
+    rows: Any = dpo.trainer(learner, pairs, TRAINING, tmp_path).train_dataset
+    ended = [row[name][-1] == learner.tokenizer.eos_token_id for row in rows for name in ("chosen_ids", "rejected_ids")]
+    assert ended == [ends] * 2 * len(PAIRS)
 
 
 def test_pairs_that_do_not_fit_are_said(weights: Path, tmp_path: Path) -> None:
