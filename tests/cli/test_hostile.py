@@ -82,6 +82,7 @@ def test_what_is_being_done_is_shown_harmless() -> None:
     view = SolveView(Console(file=file, force_terminal=True, color_system=None, width=200), max_cycles=1)
     view.doing(f"loading {LINES}")
     view._console.print(view._render())
+    assert "loading" in file.getvalue()
     harmless(file.getvalue())
 
 
