@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.dequantise import dequantise
+from benchmarks.requantise import requantise
 from crucible.config import load_settings
 from crucible.models import native, sglang_env
 from crucible.models.catalogue import resolve
@@ -121,7 +121,7 @@ def equality(options: argparse.Namespace, file: ModelFile, work: Path, plain: Pa
     wanted = by_transformers(merged, asked, options.tokens)
     changed = sum(a != b for a, b in zip(wanted, by_transformers(plain, asked[:5], options.tokens), strict=False))
     print(f"the adapter changes {changed} of the first {min(5, len(asked))} texts")
-    dequantise(file.path, work / "base.gguf")
+    requantise(file.path, work / "base.gguf")
     with engine(work / "base.gguf", {"one": work / "one.gguf"}, adapter="one", slots=1) as model:
         found["embedded"] = same("embedded", by_engine(model, asked, options.tokens), wanted)
     (work / "base.gguf").unlink()

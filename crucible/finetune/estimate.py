@@ -1,6 +1,7 @@
 """What a training will take, before it begins: a guess for the person who decides on it.
 
-Measured on one training (`docs/results/circle`): supervised, 0.49e9 weights in float32, rank 16, batches of 2, two cores.
+Measured on two trainings (`docs/results/circle`), a supervised one and one of pairs: 0.49e9 weights in float32, rank 16, batches
+of 2, two cores.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from crucible.finetune.records import Estimate, Training
 CHARS_PER_TOKEN = 3.3
 OPERATIONS = 4
 """A token and weight: two forward and two back, as weights that stay as they are need no gradients."""
+REFERENCE = 2
+"""More, for pairs: forward once again through the model that they are measured against."""
 SHARE_OF_PRODUCTS = 0.43
 """What a training reaches of the rate of large matrix products: 24 tokens a second where that is 111 GFLOPS."""
 BYTES_A_TOKEN = 6.7e6
@@ -23,7 +26,7 @@ LIBRARIES_BYTES = 1e9
 
 def estimate(dataset: Dataset, training: Training, model_bytes: int, gflops: float) -> Estimate:
     """model_bytes: of the model's file. gflops: how fast this machine multiplies large matrices in the training's dtype."""
-    online = dataset.kind == "online"
+    online, pairs = dataset.kind == "online", dataset.kind == "dpo"
     lengths = [_tokens(each, training.answer_tokens if online else None) for each in dataset.examples]
     a_step = training.batch * training.accumulation * training.processes
     an_epoch = len(lengths) * (training.answers if online else 1)
@@ -33,9 +36,10 @@ def estimate(dataset: Dataset, training: Training, model_bytes: int, gflops: flo
     seen = steps * a_step if training.max_steps else training.epochs * an_epoch
     tokens = int(fmean(lengths) * seen)
     weights = model_bytes  # a byte each, about: small models at 4 bits have much in 5 to 8
-    rate = SHARE_OF_PRODUCTS * gflops * 1e9 / (OPERATIONS * weights)
+    rate = SHARE_OF_PRODUCTS * gflops * 1e9 / ((OPERATIONS + REFERENCE * pairs) * weights)
     held = weights * (4 if training.dtype == "float32" else 2) + online * model_bytes
-    batch = training.batch * min(max(lengths), training.max_length) * BYTES_A_TOKEN
+    longest = min(max(lengths), training.max_length * (1 + pairs))
+    batch = training.batch * longest * BYTES_A_TOKEN
     return Estimate(
         tokens=tokens,
         steps=steps,
@@ -46,8 +50,9 @@ def estimate(dataset: Dataset, training: Training, model_bytes: int, gflops: flo
 
 
 def _tokens(example: Example, drawn: int | None) -> float:
-    """Of all that is read of it. drawn: tokens of an answer that is not there yet."""
-    chars = sum(len(message.content) for message in example.prompt)
-    if drawn is None:
-        chars += len(example.chosen) + len(example.rejected)
-    return chars / CHARS_PER_TOKEN + (drawn or 0)
+    """Of all that is read of it; the prompt of a pair is, with either answer. drawn: tokens of one that is not there yet."""
+    prompt = sum(len(message.content) for message in example.prompt)
+    if drawn is not None:
+        return prompt / CHARS_PER_TOKEN + drawn
+    answers = [answer for answer in (example.chosen, example.rejected) if answer]
+    return (prompt * len(answers) + sum(map(len, answers))) / CHARS_PER_TOKEN
