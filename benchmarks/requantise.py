@@ -3,14 +3,17 @@
     python -m benchmarks.requantise MODEL.gguf OUT.gguf [TYPE]
 
 TYPE is fp32 (F32) by default: what the file says, computed without further rounding, four to seven times as large. With another
-(Q4_0, Q8_0, ...) the matrices of the layers are rounded to it, and what words go in and out by stays as it is.
+the matrices of the layers are rounded to it, and what words go in and out by stays as it is.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 from typing import Any
+
+KINDS = ("F32", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
+"""What gguf can write."""
 
 
 def requantise(model: Path, out: Path, kind: str = "F32") -> None:
@@ -41,5 +44,14 @@ def _of_a_layer(tensor: Any) -> bool:  # noqa: ANN401 - gguf has no types
     return len(tensor.shape) > 1 and str(tensor.name).startswith("blk.")
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("kind", metavar="TYPE", nargs="?", choices=KINDS, default="F32", help=", ".join(KINDS))
+    options = parser.parse_args()
+    requantise(options.model, options.out, options.kind)
+
+
 if __name__ == "__main__":
-    requantise(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:4])
+    main()
