@@ -8,6 +8,7 @@ model is asked is the task alone, without the examples, the failures and the hin
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -236,7 +237,6 @@ def _verified(known: _Known, recipe: Recipe, settings: DataSettings) -> list[Exa
 
 
 def _pairs(known: _Known, recipe: Recipe, settings: DataSettings) -> list[Example]:
-    right, wrong = _first(known.right, settings.per_task), _first(known.wrong, settings.per_task)
     return [
         Example(
             task=known.task,
@@ -246,9 +246,26 @@ def _pairs(known: _Known, recipe: Recipe, settings: DataSettings) -> list[Exampl
             ends=ends,
             episodes=tuple(sorted({good.episode_id, bad.episode_id})),
         )
-        for good, bad in zip(right, wrong, strict=False)
+        for good, bad in _matched(known, settings.per_task)
         for ends in [good.ended and bad.ended]
     ]
+
+
+def _matched(known: _Known, count: int) -> list[tuple[_Answer, _Answer]]:
+    """Pairs of two programs that no other holds, then of one such; those nearest in length first: a pair teaches whatever tells
+    its programs apart, and that shall not be their length."""
+    apart = sorted(
+        itertools.product(known.right.values(), known.wrong.values()),
+        key=lambda pair: (abs(len(pair[0].code) - len(pair[1].code)), pair[0].code, pair[1].code),
+    )
+    pairs: list[tuple[_Answer, _Answer]] = []
+    used: set[str] = set()
+    for again in range(2):
+        for good, bad in apart:
+            if len(used & {good.code, bad.code}) <= again:
+                pairs.append((good, bad))
+                used |= {good.code, bad.code}
+    return pairs[:count]
 
 
 def _tasks(known: _Known, recipe: Recipe, settings: DataSettings) -> list[Example]:

@@ -171,6 +171,28 @@ def test_a_pair_is_a_right_and_a_wrong_answer_to_the_same() -> None:
     assert pair.episodes == ("e1", "e2")
 
 
+def test_one_right_program_stands_against_every_wrong_one_those_of_its_length_first() -> None:
+    near, far = WRONG.replace("result", "answer"), WRONG.replace("result", "the_result_of_it_all")
+    episodes = [solved("e1"), failed("e2", far), failed("e3", near)]
+    pairs = build("dpo", episodes, RECIPE, CLEAN).examples
+    assert {(each.chosen, each.rejected) for each in pairs} == {
+        (RIGHT + "```", far + "```"),
+        (RIGHT + "```", near + "```"),
+    }
+    (first,) = build("dpo", episodes, RECIPE, CLEAN, DataSettings(per_task=1)).examples
+    assert first.rejected == near + "```"
+
+
+def test_no_pair_is_of_two_programs_that_others_hold_already() -> None:
+    episodes = [
+        solved("e1"),
+        solved("e2", RIGHT.replace("result", "answer")),
+        failed("e3"),
+        failed("e4", WRONG.replace("result", "answer")),
+    ]
+    assert len(build("dpo", episodes, RECIPE, CLEAN).examples) == 2
+
+
 def test_online_learning_takes_tasks_solved_or_not_and_a_success_to_replay() -> None:
     unsolved = failed("e2", prompt="Something else altogether is wanted here, and nobody solved it.")
     made = build("online", [solved("e1"), unsolved], RECIPE, CLEAN)
