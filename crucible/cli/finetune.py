@@ -62,7 +62,7 @@ def propose(
     ] = False,
     epochs: Annotated[float, typer.Option(min=0.0, help="Times over the data.")] = 2.0,
     max_steps: Annotated[int, typer.Option(min=0, help="Optimiser steps; 0 goes by the epochs.")] = 0,
-    per_task: Annotated[int, typer.Option(min=1, help="Different programs of one task, at most.")] = 4,
+    per_task: Annotated[int, typer.Option(min=1, help="Different programs, or pairs, of one task, at most.")] = 4,
     unsure: Annotated[
         bool,
         typer.Option("--unsure", help="Only tasks that were failed too: there is little to learn from the others."),
