@@ -1,11 +1,12 @@
 """What a fine-tuning costs beside TRL by itself: answers drawn for an online method, and steps of supervised fine-tuning.
 
-    python -m benchmarks.training [--model qwen2.5-coder-0.5b] [--rounds 3] [--tokens 256] [--steps 12]
-                                  [--only answers | steps] [--json FILE]
+    python -m benchmarks.training [--model qwen2.5-coder-0.5b] [--rounds 3] [--tasks 2] [--tokens 256]
+                                  [--steps 12] [--only answers | steps] [--json FILE]
 
-Answers: a round is two tasks of the starter set with eight answers each at temperature 1. Ours come from the embedded engine,
-and a round's time holds the handing over of the adapter to it; TRL's from its own trainer's `generate`, with the weights in
-whichever of bfloat16 and float32 this machine multiplies faster. Rates are tokens up to an answer's end over wall seconds.
+Answers: a round is two tasks of the starter set, or as many as --tasks says, with eight answers each at temperature 1. Ours
+come from the embedded engine, and a round's time holds the handing over of the adapter to it; TRL's from its own trainer's
+`generate`, with the weights in whichever of bfloat16 and float32 this machine multiplies faster. Rates are tokens up to an
+answer's end over wall seconds.
 Steps: the same examples, seed and settings in TRL's SFTTrainer as it comes, and in ours, which is watched, journalled and
 deterministic. Both in turns, medians and spread. Exits 1 below 3 times (answers) or 0.95 times (steps).
 """
@@ -17,8 +18,9 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -40,7 +42,6 @@ from crucible.nodes.generate import direct_prompt
 from crucible.problems.sets import load
 
 ANSWERS_BOUND, STEPS_BOUND = 3.0, 0.95
-TASKS = 2
 
 
 def learner_of(file: ModelFile, training: Training) -> Learner:
@@ -68,7 +69,7 @@ def theirs(trainer: Any, prompts: list[list[int]], answers: int) -> int:  # noqa
     return sum(map(len, drawn))
 
 
-def answers(file: ModelFile, training: Training, rounds: int, scratch: Path) -> dict[str, Any]:
+def answers(file: ModelFile, training: Training, rounds: int, scratch: Path, tasks: int) -> dict[str, Any]:
     rates: dict[str, list[float]] = {"ours": [], "trl": []}
     dtypes: tuple[DType, ...] = ("bfloat16", "float32")
     gflops = {dtype: round(product_gflops(dtype), 1) for dtype in dtypes}
@@ -84,7 +85,7 @@ def answers(file: ModelFile, training: Training, rounds: int, scratch: Path) -> 
         trainer = grpo_trainer(Online(learner, solved(), training, scratch, rollouts, lambda *_: []))
         rollouts.take(learner.model, -1)  # what is read once in a training is no part of a round
         for step in range(rounds):
-            chosen = asked[TASKS * step : TASKS * (step + 1)]
+            chosen = asked[tasks * step : tasks * (step + 1)]
             prompts = [prompt for prompt in chosen for _ in range(training.answers)]
             for name in ("ours", "trl") if step % 2 else ("trl", "ours"):
                 began = time.perf_counter()
@@ -189,6 +190,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="qwen2.5-coder-0.5b")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tasks", type=int, default=2, help="that a round draws answers to")
     parser.add_argument("--tokens", type=int, default=256, help="of an answer, at most")
     parser.add_argument("--steps", type=int, default=12, help="of a supervised training")
     parser.add_argument("--only", choices=["answers", "steps"])
@@ -198,7 +200,8 @@ def main() -> int:
     training = Training(answer_tokens=options.tokens, max_length=512, max_steps=options.steps)
     found: dict[str, Any] = {"command": " ".join(["python -m benchmarks.training", *sys.argv[1:]])}
     bounds = {"answers": ANSWERS_BOUND, "steps": STEPS_BOUND}
-    measure = {"answers": answers, "steps": steps}
+    measure: dict[str, Callable[[ModelFile, Training, int, Path], dict[str, Any]]]
+    measure = {"answers": partial(answers, tasks=options.tasks), "steps": steps}
     with tempfile.TemporaryDirectory() as folder:
         for part in [options.only] if options.only else measure:
             found[part] = measure[part](file, training, options.rounds, Path(folder))

@@ -58,7 +58,7 @@ def evaluate(
     possible = sum(each.scored is not None for each in trials)
     if settings.samples < BUDGET.k or settings.sampled < min(BUDGET.sampled, possible):
         note(f"nothing can be promoted by it: that takes {BUDGET.k} samples of {BUDGET.sampled} problems, or of all")
-    scores = _measured(app, proposal, settings, marks, trials, tell)
+    scores = _measured(app, proposal, settings, marks, trials, tell, note)
     scored = {trial.id for trial in trials if trial.scored is not None}
     old, new = ([each for each in scores[name] if each.problem in scored] for name in (before, trained.adapter))
     unsafe = [
@@ -91,6 +91,7 @@ def _measured(
     marks: Mapping[str, str],
     trials: Sequence[Trial],
     tell: Callable[[int, int], None],
+    note: Callable[[str], None],
 ) -> dict[str, list[Score]]:
     """The scores of the adapters, given by name and mark, in the order of the trials."""
     adapters, store, model = AdapterStore(app.settings.paths.adapters), store_of(app), app.model
@@ -103,6 +104,9 @@ def _measured(
         for name, mark in marks.items():
             told = partial(_tell, tell, len(scores), len(marks), len(trials))
             with Journal(store.scores / _conditions(app, proposal, settings, mark), Score) as journal:
+                if not scores and not journal.records:
+                    who = name or "the model itself"
+                    note(f"{who} is measured first: it never was with these settings, policy, engine and versions")
                 scores[name] = evaluator.measure(trials, name, journal, workers=workers, tell=told)
     return scores
 

@@ -97,7 +97,12 @@ def test_the_circle(settings: Settings, eval_set: str, monkeypatch: pytest.Monke
             train(app, id_)
         _made_again(settings, eval_set, trained.adapter_sha256)
 
-        found = evaluate(app, id_, settings=QUICK)
+        notes: list[str] = []
+        found = evaluate(app, id_, settings=QUICK, note=notes.append)
+        assert notes == [  # and not again: it is known then
+            "the model itself is measured first: it never was with these settings, policy, engine and versions"
+        ]
+        assert evaluate(app, id_, settings=QUICK, note=notes.append).measured == found.measured and len(notes) == 1
         assert [each.what for each in found.measured] == ["greedy pass@1", "pass@2", "pass@1 of samples"]
         story = gather(app, id_)
         assert [each.step for each in story.samples] == [2, 3]
