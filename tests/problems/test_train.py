@@ -20,6 +20,7 @@ from crucible.problems.experience import Experience
 from crucible.problems.hints import HintSettings
 from crucible.problems.train import ALL_SOLVED, ENOUGH
 from crucible.problems.train_record import HISTORY, RESULTS, Trained
+from crucible.problems.train_report.plots import draw
 from crucible.security.audit import AuditLog
 from tests.memory.episodes import HashEncoder, episode
 from tests.problems.small_training import EPISODES, EVALUATION, HARD, NUMBERS, run
@@ -99,6 +100,13 @@ def test_the_report_shows_it_and_holds_no_problem(whole: Trained) -> None:
         text = (Path(whole.folder) / name).read_text()
         assert "Success and reward" in text and "Levels" in text and "Write times_" not in text
     assert "<script" not in text and "http" not in text.replace("http-equiv", "").replace("http://www.w3.org", "")
+
+
+def test_episodes_that_were_broken_off_leave_no_gap_in_the_report(whole: Trained) -> None:
+    first, *_, last = whole.entries  # side by side, a late one may end and an early one not
+    drawn = draw(whole.model_copy(update={"entries": (first, last)}))
+    level = next(plot for plot in drawn if plot.title.startswith("Level"))
+    assert f"level {last.level} from episode {last.episode}" in level.svg
 
 
 def test_approvals_are_in_the_users_own_audit_log(whole: Trained) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import fmean, median
 
 from crucible.problems.bench.report.canvas import ARM_COLOURS, Plot, canvas, css, label, percents, rod
@@ -65,8 +66,10 @@ def climb(trained: Trained) -> Plot:
     names = [label(name or NO_DIFFICULTY) for name in levels(each.difficulty for each in trained.plan.problems)]
     numbers, at = [entry.episode for entry in trained.entries], [entry.level for entry in trained.entries]
     found = f"it ends at {at[-1]} of {len(names)}, difficulty {names[at[-1] - 1]}"
-    begun = [entry.episode for entry in trained.entries if entry.episode == 1 or at[entry.episode - 2] != entry.level]
-    said = "; ".join(f"level {at[number - 1]} from episode {number}" for number in begun)
+    begun = [
+        entry for last, entry in pairwise([None, *trained.entries]) if entry and (not last or last.level != entry.level)
+    ]
+    said = "; ".join(f"level {entry.level} from episode {entry.episode}" for entry in begun)
     with canvas(0.9 + 0.3 * max(3, len(names))) as (figure, axes):
         axes.step([*numbers, numbers[-1] + 1], [*at, at[-1]], where="post", color=SUCCESS, linewidth=1.8)
         again = [entry for entry in trained.entries if entry.revisit]
@@ -96,13 +99,13 @@ def failures(trained: Trained) -> Plot:
                 each.failure if each.failure in FAILURE_COLOURS else "other" for each in group if not each.success
             )
             total += kinds
-            done, left = 0.0, group[0].episode - 0.5
+            done, left, width = 0.0, group[0].episode - 0.5, group[-1].episode - group[0].episode + 1
             for kind in (kind for kind in FAILURE_COLOURS if kinds[kind]):
                 share = kinds[kind] / len(group)
                 axes.bar(
                     left,
                     share,
-                    len(group),
+                    width,
                     done,
                     align="edge",
                     color=FAILURE_COLOURS[kind],
@@ -110,8 +113,8 @@ def failures(trained: Trained) -> Plot:
                     linewidth=1,
                 )
                 done += share
-            axes.bar(left, 1 - done, len(group), done, align="edge", color=GRID, alpha=0.45, linewidth=0)
-        axes.set(xlim=(0.5, len(trained.entries) + 0.5), ylim=(0, 1), xlabel="episode")
+            axes.bar(left, 1 - done, width, done, align="edge", color=GRID, alpha=0.45, linewidth=0)
+        axes.set(xlim=(0.5, trained.entries[-1].episode + 0.5), ylim=(0, 1), xlabel="episode")
         percents(axes.yaxis)
         found = "no episode failed"
         if total:
