@@ -99,10 +99,10 @@ def test_the_circle(settings: Settings, eval_set: str, monkeypatch: pytest.Monke
 
         notes: list[str] = []
         found = evaluate(app, id_, settings=QUICK, note=notes.append)
-        assert notes == [  # and not again: it is known then
+        assert evaluate(app, id_, settings=QUICK, note=notes.append).measured == found.measured
+        assert [note for note in notes if "measured" in note] == [  # and not the second time: it is known then
             "the model itself is measured first: it never was with these settings, policy, engine and versions"
         ]
-        assert evaluate(app, id_, settings=QUICK, note=notes.append).measured == found.measured and len(notes) == 1
         assert [each.what for each in found.measured] == ["greedy pass@1", "pass@2", "pass@1 of samples"]
         story = gather(app, id_)
         assert [each.step for each in story.samples] == [2, 3]
