@@ -81,6 +81,10 @@ def answers(file: ModelFile, training: Training, rounds: int, scratch: Path, tas
         if len(prompt := learning.prompt_ids(learner.tokenizer, each.prompt)) + training.answer_tokens
         <= training.max_length
     ]
+    if len(asked) < tasks * rounds:
+        sys.exit(
+            f"{rounds} rounds of {tasks} tasks are more than the {len(asked)} there are: lower --rounds or --tasks"
+        )
     with rollouts_of(file, scratch, training) as rollouts:
         trainer = grpo_trainer(Online(learner, solved(), training, scratch, rollouts, lambda *_: []))
         rollouts.take(learner.model, -1)  # what is read once in a training is no part of a round

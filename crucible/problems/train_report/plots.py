@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
 from statistics import fmean, median
 
 from crucible.problems.bench.report.canvas import ARM_COLOURS, Plot, canvas, css, label, percents, rod
@@ -66,8 +65,9 @@ def climb(trained: Trained) -> Plot:
     names = [label(name or NO_DIFFICULTY) for name in levels(each.difficulty for each in trained.plan.problems)]
     numbers, at = [entry.episode for entry in trained.entries], [entry.level for entry in trained.entries]
     found = f"it ends at {at[-1]} of {len(names)}, difficulty {names[at[-1] - 1]}"
+    before = (None, *trained.entries)
     begun = [
-        entry for last, entry in pairwise([None, *trained.entries]) if entry and (not last or last.level != entry.level)
+        entry for last, entry in zip(before, trained.entries, strict=False) if last is None or last.level != entry.level
     ]
     said = "; ".join(f"level {entry.level} from episode {entry.episode}" for entry in begun)
     with canvas(0.9 + 0.3 * max(3, len(names))) as (figure, axes):
