@@ -260,6 +260,8 @@ class Attempt(Frozen):
     adapter: str | None = None
     duplicate_of: str | None = None
     verdict: Verdict | None = None
+    hidden_verdict: Verdict | None = None
+    """Of the hidden tests, in episodes that are remembered, where the visible ones passed."""
     findings: tuple[Feedback, ...] = ()
 
     @property

@@ -12,6 +12,7 @@ import itertools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from statistics import median
 from typing import Literal, NamedTuple
 
 from crucible.finetune.contamination import Contamination
@@ -156,10 +157,13 @@ def build(
 def judge(attempt: Attempt, episode: Episode) -> bool | None:
     """Whether the attempt is known to be right (True) or wrong (False); None where nothing is proved.
 
-    The hidden tests judged the episode's best attempt alone. Where there were any, another's pass of the visible ones
-    proves nothing; a failure is one in any case. Verdicts that rest on the program's own word prove nothing either."""
+    Where there were hidden tests, a pass of the visible ones alone proves nothing; a failure is one in any case. Verdicts
+    that rest on the program's own word prove nothing either. In earlier episodes the best attempt alone was judged by the
+    hidden tests."""
     if attempt.verdict is None:
         return None
+    if attempt.hidden_verdict is not None:
+        return _proved(attempt.hidden_verdict)
     if episode.hidden_verdict is None:
         return _proved(attempt.verdict)
     best = next((each for each in episode.attempts if each.id == episode.best_attempt), None)
@@ -232,7 +236,7 @@ def _verified(known: _Known, recipe: Recipe, settings: DataSettings) -> list[Exa
             ends=answer.ended,
             episodes=(answer.episode_id,),
         )
-        for answer in _first(known.right, settings.per_task)
+        for answer in _usual(known, settings.per_task)
     ]
 
 
@@ -275,7 +279,7 @@ def _tasks(known: _Known, recipe: Recipe, settings: DataSettings) -> list[Exampl
         Example(
             task=known.task,
             prompt=direct_prompt(known.task, recipe),
-            chosen=next((completion(answer.code, recipe) for answer in _first(known.right, 1)), ""),
+            chosen=next((completion(answer.code, recipe) for answer in _usual(known, 1)), ""),
             episodes=tuple(sorted(known.episodes)),
         )
     ]
@@ -290,9 +294,13 @@ def completion(code: str, recipe: Recipe, *, ends: bool = True) -> str:
     return program if recipe.opens_fence else INSIDE_FENCE + program
 
 
-def _first(answers: dict[str, _Answer], count: int) -> list[_Answer]:
-    """The shortest programs first: what is said with less is learned more easily."""
-    return sorted(answers.values(), key=lambda each: (len(each.code), each.code))[:count]
+def _usual(known: _Known, count: int) -> list[_Answer]:
+    """Right programs, those first that are nearest in length to what is usual for the task, right or wrong: taking short ones
+    teaches the model to leave out what it writes on the way to an answer."""
+    if not known.right:
+        return []
+    usual = median(len(each.code) for each in (*known.right.values(), *known.wrong.values()))
+    return sorted(known.right.values(), key=lambda each: (abs(len(each.code) - usual), each.code))[:count]
 
 
 def _balanced(examples: Sequence[Example], settings: DataSettings, left_out: Counter[str]) -> list[Example]:

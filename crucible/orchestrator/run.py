@@ -21,7 +21,7 @@ from crucible.nodes.registry import NodeSpec
 from crucible.orchestrator.checkpoints import RunRequest, RunStore
 from crucible.orchestrator.graph import build
 from crucible.rewards import RewardInput, tests
-from crucible.types import Episode, Event, HiddenTests, State
+from crucible.types import Attempt, Episode, Event, HiddenTests, State, Task, Verdict
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -175,16 +175,31 @@ def new_run_id() -> str:
 
 
 def _score(episode: Episode, hidden: HiddenTests, context: Context) -> Episode:
-    """The episode with the verdict of the hidden cases, which no node has seen, added here and in memory."""
+    """The episode with the verdict of the hidden cases, which no node has seen, added here and in memory.
+
+    What is remembered is learned from: there every program that passed the visible cases has that verdict."""
     if not hidden or episode.verdict is None:  # what was not let run before is not let run now
         return episode
-    verdict = context.judge.judge(episode.code, hidden.task(episode.task))
+    task = hidden.task(episode.task)
+    verdict = context.judge.judge(episode.code, task)
     proven = tests(RewardInput(code=episode.code, verdict=verdict), context.reward_settings)
     rewards = {**episode.rewards, "hidden_tests": proven}
     episode = episode.model_copy(update={"hidden_verdict": verdict, "rewards": rewards})
     if context.memory is not None and context.tools.dataset_logging:
+        known = {each.fingerprint: verdict for each in episode.attempts if each.id == episode.best_attempt}
+        attempts = tuple(_proved(each, known, task, context) for each in episode.attempts)
+        episode = episode.model_copy(update={"attempts": attempts})
         context.memory.add(episode)
     return episode
+
+
+def _proved(attempt: Attempt, known: dict[str, Verdict], task: Task, context: Context) -> Attempt:
+    """known: the hidden verdicts of programs judged already, by fingerprint; another's is added."""
+    if not attempt.solved:
+        return attempt
+    if attempt.fingerprint not in known:
+        known[attempt.fingerprint] = context.judge.judge(attempt.code, task)
+    return attempt.model_copy(update={"hidden_verdict": known[attempt.fingerprint]})
 
 
 def saved_state(saver: SqliteSaver, run_id: str) -> State:

@@ -58,6 +58,17 @@ def test_a_pass_of_the_visible_tests_proves_nothing_where_hidden_ones_judged_ano
     assert [example.chosen for example in sft(worked).examples] == [RIGHT + "```"]
 
 
+def test_what_hidden_tests_said_of_a_program_counts_whichever_was_the_best() -> None:
+    seen = verdict(True)
+    wrong = attempt(WRONG, seen).model_copy(update={"hidden_verdict": verdict(False)})
+    right = attempt(RIGHT, seen, 2).model_copy(update={"hidden_verdict": verdict(True)})
+    another = attempt(RIGHT.replace("result", "answer"), seen, 3).model_copy(update={"hidden_verdict": verdict(True)})
+    worked = episode("e", wrong, right, another, hidden=verdict(True))
+    assert {each.chosen for each in sft(worked).examples} == {RIGHT + "```", RIGHT.replace("result", "answer") + "```"}
+    pairs = build("dpo", [worked], RECIPE, CLEAN).examples
+    assert len(pairs) == 2 and all(each.rejected == WRONG + "```" for each in pairs)
+
+
 def test_secrets_are_left_out_whether_in_the_task_or_in_the_program() -> None:
     key = "sk-" + "a1" * 16
     program = solved("e1", RIGHT + f"KEY = '{key}'\n")
@@ -146,6 +157,15 @@ def test_the_same_program_is_taken_once_however_it_is_written() -> None:
 def test_of_one_task_only_so_many_programs() -> None:
     many = [solved(f"e{n}", RIGHT.replace("result", f"result_{n}")) for n in range(9)]
     assert len(sft(*many, settings=DataSettings(per_task=3)).examples) == 3
+
+
+def test_of_one_task_the_programs_of_its_usual_length_first() -> None:
+    lengths = {
+        name: RIGHT.replace("result", name) for name in ("r", "number_doubled", "what_comes_of_adding_it_to_itself")
+    }
+    many = [solved(f"e{number}", code) for number, code in enumerate(lengths.values())]
+    (one,) = sft(*many, settings=DataSettings(per_task=1)).examples
+    assert "number_doubled" in one.chosen
 
 
 def test_no_difficulty_outweighs_all_others() -> None:

@@ -102,6 +102,19 @@ def test_hidden_cases_score_the_run_and_are_shown_to_no_model(solver: Solver) ->
     assert all("31337" not in message.content for prompt in episode.prompts.values() for message in prompt)
 
 
+def test_every_remembered_program_that_passed_what_it_saw_is_judged_by_the_hidden_cases(solver: Solver) -> None:
+    gaming = "```python\ndef double(n):\n    return {2: 4, 5: 10}.get(n, 0)\n```"
+    app = solver(gaming, RIGHT, WRONG, RIGHT, cycles={"greedy_first": False, "samples": 4})
+    episode = app.solve(DOUBLE, hidden=HiddenTests(examples=(Example(input=[21], output=42),)))
+    judged = [each.hidden_verdict and each.hidden_verdict.verdict for each in episode.attempts]
+    assert judged == ["fail", "pass", None, "pass"]
+    assert app.memory is not None and app.memory.get(episode.episode_id) == episode
+    unkept = solver(RIGHT, tools={"dataset_logging": False}).solve(
+        DOUBLE, hidden=HiddenTests(tests="assert double(1) == 2")
+    )
+    assert unkept.attempts[0].hidden_verdict is None
+
+
 def test_a_solved_episode_is_an_example_for_the_next_like_task(solver: Solver) -> None:
     solver(RIGHT).solve(DOUBLE)
     again = solver(RIGHT).solve(DOUBLE.model_copy(update={"prompt": "Write double(n) that returns twice n."}))
