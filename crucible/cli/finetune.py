@@ -74,8 +74,8 @@ def propose(
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16"],
         typer.Option(
-            help="What the model's own weights are held in. auto: bfloat16 on a GPU, float32 on a CPU, where bfloat16 pays only "
-            "if the processor has it (AMX, AVX512-BF16) and else takes a hundred times as long."
+            help="What the model's own weights are held in. auto: bfloat16 on a GPU or a processor that is markedly faster in it "
+            "(AMX), else float32; without bfloat16 of its own a processor takes a hundred times as long."
         ),
     ] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Decides the adapter's start and the order of the data.")] = 0,

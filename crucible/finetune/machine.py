@@ -12,6 +12,10 @@ from crucible.errors import InputError, StoreError
 from crucible.models.weights import DType
 
 PRODUCTS = 3
+SMALL = 512
+"""A matrix's side that even the slowest dtype has multiplied within a second."""
+FASTER = 1.5
+"""What bfloat16, which is coarser, must at least gain on a processor to be taken."""
 WRITING = ("PytorchStreamWriter", "inline_container", "No space left")
 """What torch's errors say where a file takes no more."""
 NO_MEMORY = "DefaultCPUAllocator"
@@ -19,20 +23,23 @@ NO_MEMORY = "DefaultCPUAllocator"
 
 
 def usual_dtype() -> DType:
-    """What a model's own weights are best held in on this machine."""
+    """What a model's own weights are best held in on this machine: bfloat16 on a GPU and on a processor that has it (AMX)."""
     import torch
 
-    return "bfloat16" if torch.cuda.is_available() else "float32"
+    if torch.cuda.is_available():
+        return "bfloat16"
+    rates = [product_gflops(dtype, SMALL) for dtype in ("bfloat16", "float32")]
+    return "bfloat16" if rates[0] > FASTER * rates[1] else "float32"
 
 
-def product_gflops(dtype: DType) -> float:
+def product_gflops(dtype: DType, length: int = 0) -> float:
     """How fast this machine multiplies large matrices, measured in some tenths of a second: what training takes goes by it.
 
-    A processor without bfloat16 of its own is a hundred times slower in it."""
+    A processor without bfloat16 of its own is a hundred times slower in it. length: of the matrices' sides."""
     import torch
 
     gpu = torch.cuda.is_available()
-    length = 8192 if gpu else 1024
+    length = length or (8192 if gpu else 1024)
     side = torch.ones(length, length, dtype=getattr(torch, dtype), device="cuda" if gpu else "cpu")
     fastest = math.inf
     for _ in range(PRODUCTS):

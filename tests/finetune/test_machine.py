@@ -9,7 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 from crucible.errors import InputError, StoreError
-from crucible.finetune.machine import disk, memory, product_gflops
+from crucible.finetune import machine
+from crucible.finetune.machine import disk, memory, product_gflops, usual_dtype
+from crucible.models.weights import DType
 
 
 def test_a_disk_that_takes_no_more_is_said(tmp_path: Path) -> None:
@@ -34,3 +36,15 @@ def test_another_error_stays_what_it_is(tmp_path: Path) -> None:
 
 def test_how_fast_this_machine_multiplies_is_a_rate() -> None:
     assert 0.1 < product_gflops("float32") < 1e6
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU nothing is measured")
+@pytest.mark.parametrize(
+    ("bfloat16", "taken"), [(1300.0, "bfloat16"), (400.0, "float32"), (1.0, "float32")], ids=["AMX", "as fast", "none"]
+)
+def test_a_processor_takes_bfloat16_only_where_it_is_markedly_faster(
+    bfloat16: float, taken: DType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = {"bfloat16": bfloat16, "float32": 350.0}
+    monkeypatch.setattr(machine, "product_gflops", lambda dtype, length: rates[dtype])
+    assert usual_dtype() == taken
