@@ -1,7 +1,7 @@
 """What a training will take, before it begins: a guess for the person who decides on it.
 
-Measured on two trainings (`docs/results/circle`), a supervised one and one of pairs: 0.49e9 weights in float32, rank 16, batches
-of 2, two cores.
+Measured on three trainings (`docs/results/circle`): a supervised one and one of pairs in float32 at 111 GFLOPS, a supervised one
+in bfloat16 at 1,285; 0.49e9 weights, rank 16, batches of 2, two cores.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ OPERATIONS = 4
 """A token and weight: two forward and two back, as weights that stay as they are need no gradients."""
 REFERENCE = 2
 """More, for pairs: forward once again through the model that they are measured against."""
-SHARE_OF_PRODUCTS = 0.43
-"""What a training reaches of the rate of large matrix products: 24 tokens a second where that is 111 GFLOPS."""
+SHARE_OF_PRODUCTS = 0.55
+"""What a training's products reach of the rate of large matrices."""
+BESIDES_S = 4.9e-12
+"""Seconds that an operation takes besides its product, however fast that is: to copy, convert and add. So it comes to 24 tokens a
+second at 111 GFLOPS, and to 81 at 1,285."""
 BYTES_A_TOKEN = 6.7e6
 """Held of a batch: about half of it is a vocabulary of 152,000, some five times over in float32."""
 LIBRARIES_BYTES = 1e9
@@ -36,7 +39,8 @@ def estimate(dataset: Dataset, training: Training, model_bytes: int, gflops: flo
     seen = steps * a_step if training.max_steps else training.epochs * an_epoch
     tokens = int(fmean(lengths) * seen)
     weights = model_bytes  # a byte each, about: small models at 4 bits have much in 5 to 8
-    rate = SHARE_OF_PRODUCTS * gflops * 1e9 / ((OPERATIONS + REFERENCE * pairs) * weights)
+    an_operation = 1 / (SHARE_OF_PRODUCTS * gflops * 1e9) + BESIDES_S
+    rate = 1 / ((OPERATIONS + REFERENCE * pairs) * weights * an_operation)
     held = weights * (4 if training.dtype == "float32" else 2) + online * model_bytes
     longest = min(max(lengths), training.max_length * (1 + pairs))
     batch = training.batch * longest * BYTES_A_TOKEN

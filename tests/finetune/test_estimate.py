@@ -48,6 +48,12 @@ def test_the_pairs_that_were_measured_are_foretold() -> None:
     assert found.memory_gib == pytest.approx(13.8, rel=0.1)
 
 
+def test_products_that_cost_little_leave_the_rest() -> None:
+    """223 examples of 345 tokens in bfloat16, at 1,285 GFLOPS: 28 steps in 15.8 minutes, 81 tokens a second."""
+    found = estimate(dataset("sft", [345] * 223), Training(epochs=1.0, dtype="bfloat16"), BYTES, 1285.0)
+    assert found.steps == 28 and found.minutes == pytest.approx(15.8, rel=0.1)
+
+
 @pytest.mark.parametrize(("examples", "epochs", "steps"), [(25, 3.0, 12), (24, 3.0, 9), (3, 2.0, 2), (25, 0.5, 2)])
 def test_what_is_left_of_an_epoch_is_a_step_of_its_own_and_is_read_once(
     examples: int, epochs: float, steps: int
@@ -76,7 +82,7 @@ def test_tokens_and_minutes_go_by_the_steps_and_what_each_reads(more: dict[str, 
 
 def test_a_faster_machine_and_a_smaller_model_take_less_time() -> None:
     one = told(Training(max_steps=100))
-    assert told(Training(max_steps=100), gflops=10 * GFLOPS).minutes == pytest.approx(one.minutes / 10, abs=0.1)
+    assert one.minutes / 10 < told(Training(max_steps=100), gflops=10 * GFLOPS).minutes < one.minutes / 2
     assert told(Training(max_steps=100), size=BYTES // 2).minutes == pytest.approx(one.minutes / 2, abs=0.1)
 
 
