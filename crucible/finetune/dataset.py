@@ -295,8 +295,8 @@ def completion(code: str, recipe: Recipe, *, ends: bool = True) -> str:
 
 
 def _usual(known: _Known, count: int) -> list[_Answer]:
-    """Right programs, those first that are nearest in length to what is usual for the task, right or wrong: taking short ones
-    teaches the model to leave out what it writes on the way to an answer."""
+    """Right programs, those first that are nearest in length to what is usual for the task, right or wrong: what is chosen shall not
+    teach another length."""
     if not known.right:
         return []
     usual = median(len(each.code) for each in (*known.right.values(), *known.wrong.values()))
