@@ -295,7 +295,7 @@ def completion(code: str, recipe: Recipe, *, ends: bool = True) -> str:
 
 
 def _usual(known: _Known, count: int) -> list[_Answer]:
-    """Right programs, those first that are nearest in length to what is usual for the task, right or wrong: what is chosen shall not
+    """Right programs, those first that are nearest in length to what is usual for the task, right or wrong: the choice shall not
     teach another length."""
     if not known.right:
         return []
