@@ -25,12 +25,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.requantise import requantise
 from crucible.config import load_settings
 from crucible.models import native, sglang_env
 from crucible.models.catalogue import resolve
 from crucible.models.embedded import EmbeddedModel
 from crucible.models.files import ModelFile, locate
+from crucible.models.gguf import requantise
 from crucible.models.lora import convert
 from crucible.models.sglang import SglangModel
 from crucible.models.sglang_process import SglangOptions
@@ -121,7 +121,7 @@ def equality(options: argparse.Namespace, file: ModelFile, work: Path, plain: Pa
     wanted = by_transformers(merged, asked, options.tokens)
     changed = sum(a != b for a, b in zip(wanted, by_transformers(plain, asked[:5], options.tokens), strict=False))
     print(f"the adapter changes {changed} of the first {min(5, len(asked))} texts")
-    requantise(file.path, work / "base.gguf")
+    requantise(file.path, work / "base.gguf", "F32")
     with engine(work / "base.gguf", {"one": work / "one.gguf"}, adapter="one", slots=1) as model:
         found["embedded"] = same("embedded", by_engine(model, asked, options.tokens), wanted)
     (work / "base.gguf").unlink()

@@ -34,7 +34,7 @@ from crucible.finetune.judged import JudgedReward
 from crucible.finetune.learning import Learner
 from crucible.finetune.online import Online, Reward
 from crucible.finetune.records import Training
-from crucible.finetune.rollouts import Rollouts
+from crucible.finetune.rollouts import Rollouts, drawn_from
 from crucible.models.catalogue import resolve
 from crucible.models.files import ModelFile, locate
 from crucible.models.native import program
@@ -79,7 +79,9 @@ def by_task(learner: Learner, rollouts: Rollouts, reward: Reward, asked: Sequenc
 
 def rollouts_of(file: ModelFile, scratch: Path, training: Training) -> Rollouts:
     """From the fastest engine here."""
-    return Rollouts(file.path, scratch, training, opens_fence=True, program=program(load_settings().paths.models))
+    cache = load_settings().paths.models
+    compiled = program(cache)
+    return Rollouts(drawn_from(file, cache, training, compiled), scratch, training, opens_fence=True, program=compiled)
 
 
 def train(method: str, model: str, training: Training, reward: Reward, *, rounds: int = 0) -> dict[str, Any]:

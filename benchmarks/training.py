@@ -1,14 +1,14 @@
 """What a fine-tuning costs beside TRL by itself: answers drawn for an online method, and steps of supervised fine-tuning.
 
-    python -m benchmarks.training [--model qwen2.5-coder-0.5b] [--rounds 3] [--tasks 2] [--tokens 256]
+    python -m benchmarks.training [--model qwen2.5-coder-0.5b] [--rounds 3] [--tasks 2] [--answers 8] [--tokens 256]
                                   [--steps 12] [--only answers | steps] [--json FILE]
 
 Answers: a round is two tasks of the starter set, or as many as --tasks says, with eight answers each at temperature 1. Ours
 come from the embedded engine, and a round's time holds the handing over of the adapter to it; TRL's from its own trainer's
-`generate`, with the weights in whichever of bfloat16 and float32 this machine multiplies faster. Rates are tokens up to an
-answer's end over wall seconds.
+`generate`, with the weights in float32, as TRL loads them, and on a machine that multiplies it faster in bfloat16 too; that is
+what ours are trained in there. Rates are tokens up to an answer's end over wall seconds.
 Steps: the same examples, seed and settings in TRL's SFTTrainer as it comes, and in ours, which is watched, journalled and
-deterministic. Both in turns, medians and spread. Exits 1 below 3 times (answers) or 0.95 times (steps).
+deterministic. All in turns, medians and spread. Exits 1 below 3 times TRL as it comes (answers) or 0.95 times (steps).
 """
 
 from __future__ import annotations
@@ -37,11 +37,14 @@ from crucible.finetune.records import Training
 from crucible.finetune.rollouts import Rollouts
 from crucible.models.catalogue import resolve
 from crucible.models.files import ModelFile, locate
+from crucible.models.native import program
 from crucible.models.weights import DType, to_safetensors
 from crucible.nodes.generate import direct_prompt
 from crucible.problems.sets import load
 
 ANSWERS_BOUND, STEPS_BOUND = 3.0, 0.95
+AS_IT_COMES: DType = "float32"
+"""What TRL loads a model's weights in where nothing else is said."""
 
 
 def learner_of(file: ModelFile, training: Training) -> Learner:
@@ -60,7 +63,7 @@ def ours(rollouts: Rollouts, learner: Learner, prompts: list[list[int]], step: i
     return sum(len(each.ids) for each in rollouts.draw(prompts))
 
 
-def theirs(trainer: Any, prompts: list[list[int]], answers: int) -> int:  # noqa: ANN401 - TRL's
+def theirs(trainer: Any, answers: int, prompts: list[list[int]], step: int) -> int:  # noqa: ANN401 - TRL's
     """By GRPOTrainer's own method, which ours overrides."""
     from trl.trainer.grpo_trainer import GRPOTrainer
 
@@ -70,11 +73,14 @@ def theirs(trainer: Any, prompts: list[list[int]], answers: int) -> int:  # noqa
 
 
 def answers(file: ModelFile, training: Training, rounds: int, scratch: Path, tasks: int) -> dict[str, Any]:
-    rates: dict[str, list[float]] = {"ours": [], "trl": []}
-    dtypes: tuple[DType, ...] = ("bfloat16", "float32")
+    dtypes: tuple[DType, ...] = (AS_IT_COMES, "bfloat16")
     gflops = {dtype: round(product_gflops(dtype), 1) for dtype in dtypes}
-    training = training.model_copy(update={"dtype": max(dtypes, key=gflops.__getitem__)})
-    learner = learner_of(file, training)
+    trainings = {
+        dtype: training.model_copy(update={"dtype": dtype}) for dtype in dtypes if gflops[dtype] >= gflops[AS_IT_COMES]
+    }
+    learners = {dtype: learner_of(file, each) for dtype, each in trainings.items()}
+    fastest = max(trainings, key=gflops.__getitem__)
+    training, learner = trainings[fastest], learners[fastest]
     asked = [
         prompt
         for each in solved()
@@ -86,27 +92,34 @@ def answers(file: ModelFile, training: Training, rounds: int, scratch: Path, tas
             f"{rounds} rounds of {tasks} tasks are more than the {len(asked)} there are: lower --rounds or --tasks"
         )
     with rollouts_of(file, scratch, training) as rollouts:
-        trainer = grpo_trainer(Online(learner, solved(), training, scratch, rollouts, lambda *_: []))
+        drawers: dict[str, Callable[[list[list[int]], int], int]] = {"ours": partial(ours, rollouts, learner)}
+        for dtype, each in learners.items():
+            trainer = grpo_trainer(Online(each, solved(), training, scratch, rollouts, lambda *_: []))
+            drawers[f"trl {dtype}"] = partial(theirs, trainer, training.answers)
+        rates: dict[str, list[float]] = {name: [] for name in drawers}
         rollouts.take(learner.model, -1)  # what is read once in a training is no part of a round
         for step in range(rounds):
             chosen = asked[tasks * step : tasks * (step + 1)]
             prompts = [prompt for prompt in chosen for _ in range(training.answers)]
-            for name in ("ours", "trl") if step % 2 else ("trl", "ours"):
+            for name in list(drawers)[:: 1 if step % 2 else -1]:
                 began = time.perf_counter()
-                if name == "ours":
-                    tokens = ours(rollouts, learner, prompts, step)
-                else:
-                    with deterministic(False):
-                        tokens = theirs(trainer, prompts, training.answers)
+                with deterministic(name == "ours"):
+                    tokens = drawers[name](prompts, step)
                 rates[name].append(tokens / (time.perf_counter() - began))
-            said = ", ".join(f"{name} {values[-1]:.1f}" for name, values in rates.items())
+            said = "; ".join(f"{name} {values[-1]:.1f}" for name, values in rates.items())
             print(f"round {step + 1}/{rounds}, tokens/s: {said}", file=sys.stderr, flush=True)
-    ratios = [mine / other for mine, other in zip(rates["ours"], rates["trl"], strict=True)]
+    ratios = {
+        name: spread([mine / other for mine, other in zip(rates["ours"], values, strict=True)])
+        for name, values in rates.items()
+        if name != "ours"
+    }
     return {
         "dtype": training.dtype,
+        "engine": "compiled" if program(load_settings().paths.models) else "prebuilt",
         "gflops": gflops,
         "tokens_per_s": {name: spread(values) for name, values in rates.items()},
-        "ratio": spread(ratios),
+        "ratio": ratios.pop(f"trl {AS_IT_COMES}"),
+        **{f"ratio to {name}": each for name, each in ratios.items()},
     }
 
 
@@ -195,13 +208,14 @@ def main() -> int:
     parser.add_argument("--model", default="qwen2.5-coder-0.5b")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tasks", type=int, default=2, help="that a round draws answers to")
+    parser.add_argument("--answers", type=int, default=8, help="drawn to a task")
     parser.add_argument("--tokens", type=int, default=256, help="of an answer, at most")
     parser.add_argument("--steps", type=int, default=12, help="of a supervised training")
     parser.add_argument("--only", choices=["answers", "steps"])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     file = locate(resolve(options.model), load_settings().paths.models)
-    training = Training(answer_tokens=options.tokens, max_length=512, max_steps=options.steps)
+    training = Training(answers=options.answers, answer_tokens=options.tokens, max_length=512, max_steps=options.steps)
     found: dict[str, Any] = {"command": " ".join(["python -m benchmarks.training", *sys.argv[1:]])}
     bounds = {"answers": ANSWERS_BOUND, "steps": STEPS_BOUND}
     measure: dict[str, Callable[[ModelFile, Training, int, Path], dict[str, Any]]]

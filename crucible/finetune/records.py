@@ -166,6 +166,8 @@ class Manifest(Frozen):
     training: Training
     versions: dict[str, str]
     machine: dict[str, str]
+    engine: str = ""
+    """Which build drew the answers, `compiled` or `prebuilt`; empty where none were drawn."""
     examples: int = 0
     """That were learned from: those of the data that are not longer than `training.max_length`."""
     steps: int

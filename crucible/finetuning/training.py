@@ -18,7 +18,7 @@ from crucible.finetune.health import Step
 from crucible.finetune.judged import JudgedReward
 from crucible.finetune.online import Online
 from crucible.finetune.records import Manifest, Proposal, Trained
-from crucible.finetune.rollouts import Rollouts
+from crucible.finetune.rollouts import Rollouts, drawn_from
 from crucible.finetuning.parts import check_asked, gate_of, judged_by, store_of, unchanged
 from crucible.journal import held
 from crucible.models.adapters import AdapterStore
@@ -141,6 +141,7 @@ def _stored(app: Crucible, approved: Approved, outcome: Outcome, file: ModelFile
         training=proposal.training,
         versions=dict(versions()) | {name: version(name) for name in LEARNING},
         machine=machine(),
+        engine=("compiled" if _compiled(app) else "prebuilt") if approved.dataset.kind == "online" else "",
         examples=outcome.examples,
         steps=outcome.step,
         stopped=outcome.stopped.said if outcome.stopped else "",
@@ -191,20 +192,26 @@ def _file(app: Crucible, proposal: Proposal) -> ModelFile:
 
 
 def _rollouts(app: Crucible, proposal: Proposal, file: ModelFile, out: Path) -> Rollouts:
-    from crucible.models.native import program
-
     scratch = out / "rollouts"
     scratch.mkdir(exist_ok=True)
     settings, paths = app.settings.model, app.settings.paths
+    compiled = _compiled(app)
     return Rollouts(
-        file.path,
+        drawn_from(file, paths.models, proposal.training, compiled),
         scratch,
         proposal.training,
         opens_fence=Recipe(proposal.system, proposal.prefill).opens_fence,
-        program=None if settings.build == "prebuilt" else program(paths.models),
+        program=compiled,
         threads=settings.threads,
         log_dir=paths.logs,
     )
+
+
+def _compiled(app: Crucible) -> Path | None:
+    """The engine compiled for this machine, where there is one to be taken."""
+    from crucible.models.native import program
+
+    return None if app.settings.model.build == "prebuilt" else program(app.settings.paths.models)
 
 
 def _reward(app: Crucible, proposal: Proposal) -> JudgedReward:

@@ -62,6 +62,7 @@ class EmbeddedModel:
     decoded at once; more of them wait. adapters: GGUF adapters to load, by name; adapter: the one to apply where a sampling
     names none. threads: 0 takes what the machine has. port: 0 takes a free one.
     draft: a smaller model's file, and ngrams: the text so far, from which the next tokens are guessed; the model checks them.
+    one_cache: for whoever asks its `endpoint` for whole batches, which end one by one and would leave gaps (see `EngineOptions`).
     timeout_s: seconds without a sign of life after which a request fails. program: llama.cpp's server compiled for this
     machine, None takes the prebuilt one. log_dir: for `engine.log`, None keeps none.
 
@@ -84,6 +85,7 @@ class EmbeddedModel:
         timeout_s: float = 300.0,
         draft: Path | None = None,
         ngrams: bool = False,
+        one_cache: bool = False,
         program: Path | None = None,
         log_dir: Path | None = None,
         start_timeout_s: float = 180.0,
@@ -98,6 +100,7 @@ class EmbeddedModel:
             adapters=tuple(self._adapters.values()),
             draft=draft,
             ngrams=ngrams,
+            one_cache=one_cache,
             program=program,
         )
         self._timeout_s, self._log_dir, self._start_timeout_s = timeout_s, log_dir, start_timeout_s
@@ -112,7 +115,7 @@ class EmbeddedModel:
         self._notices: list[str] = []
         self._lock = threading.Lock()
         self._restarted = False
-        self._sharing = True
+        self._sharing = not one_cache
         self._live: _Live | None = None
         if adapter:
             refuse_unloaded(adapter, self._adapters)

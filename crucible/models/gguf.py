@@ -1,6 +1,7 @@
-"""Enough of the GGUF format (github.com/ggml-org/ggml/blob/master/docs/gguf.md) to tell a whole file from a broken one.
+"""Enough of the GGUF format (github.com/ggml-org/ggml/blob/master/docs/gguf.md) to tell a whole file from a broken one, and to
+write a model anew with its weights in another type.
 
-Reads the header alone: a file cut before its last tensor begins is found out, one cut inside it only by the engine.
+A check reads the header alone: a file cut before its last tensor begins is found out, one cut inside it only by the engine.
 """
 
 from __future__ import annotations
@@ -8,11 +9,14 @@ from __future__ import annotations
 import mmap
 import struct
 from pathlib import Path
+from typing import Any
 
 from crucible.errors import ModelUnavailableError
 
 _SCALAR_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _STRING, _ARRAY = 8, 9
+FULL = ("F32", "BF16")
+"""Types that hold what a quantised file says as it is, or nearly."""
 
 
 class _Reader:
@@ -88,3 +92,35 @@ def _last_tensor_start(reader: _Reader) -> int:
         reader.skip(8 * reader.number("I") + 4)  # dimensions and type
         last = max(last, reader.number("Q"))
     return -(-reader.at // alignment) * alignment + last
+
+
+def requantise(model: Path, out: Path, kind: str) -> None:
+    """Writes `out`: the same model, tokenizer and settings, with its matrices in the type `kind` (gguf's name for it).
+
+    Of a type that rounds what a quantised file says once more, only the matrices of the layers: what words go in and out by
+    stays as it is.
+    """
+    import gguf
+
+    wanted = gguf.GGMLQuantizationType[kind]
+    reader = gguf.GGUFReader(model)
+    writer = gguf.GGUFWriter(out, str(reader.fields["general.architecture"].contents()))
+    for name, field in reader.fields.items():
+        if name.startswith("GGUF.") or name in ("general.architecture", "general.file_type"):
+            continue
+        value = field.types[0]
+        items = field.types[-1] if value == gguf.GGUFValueType.ARRAY else None
+        writer.add_key_value(name, field.contents(), value, sub_type=items)
+    for tensor in reader.tensors:
+        data, own = tensor.data, tensor.tensor_type
+        if own != wanted and _is_matrix(tensor) and (kind in FULL or str(tensor.name).startswith("blk.")):
+            data, own = gguf.quants.quantize(gguf.quants.dequantize(data, own), wanted), wanted
+        writer.add_tensor(tensor.name, data, raw_dtype=own)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _is_matrix(tensor: Any) -> bool:  # noqa: ANN401 - gguf has no types
+    return len(tensor.shape) > 1

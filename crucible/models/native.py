@@ -105,13 +105,23 @@ def remove(cache: Path) -> list[Path]:
     return [path for path in there if path.suffix != ".lock"]
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether a compiled engine does on this processor."""
+    return "avx512_bf16" in _features().split()
+
+
 def _processor() -> str:
     """A name for what this processor can do; compiled code may need all of it."""
-    said = platform.machine()
+    said = platform.machine() + _features()
+    return f"{platform.machine()}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
+
+
+def _features() -> str:
+    """As Linux says them; empty elsewhere."""
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        said += next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return f"{platform.machine()}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
+        return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return ""
 
 
 def _need_tools() -> None:

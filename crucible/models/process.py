@@ -33,6 +33,9 @@ class EngineOptions(Frozen):
     """A smaller model of the same vocabulary that guesses what comes next, for the model to check several at once."""
     ngrams: bool = False
     """Guess from what the prompt and the answer said before."""
+    one_cache: bool = False
+    """All slots share it, and gaps between busy ones cost nothing; else each has its own, to which a prompt that was read once can
+    be copied."""
     program: Path | None = None
     """llama.cpp's server compiled for this machine (see `native`); None takes the prebuilt one."""
 

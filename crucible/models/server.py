@@ -94,8 +94,7 @@ def parameters(settings: dict[str, Any]) -> Any:  # noqa: ANN401 - xllamacpp has
     params.api_keys = [settings["api_key"]]
     params.n_parallel = settings["slots"]
     params.n_ctx = settings["slots"] * settings["context_length"]
-    # One cache per slot: a prompt read once can then be copied to the other slots (see `EmbeddedModel`).
-    params.kv_unified = False
+    params.kv_unified = settings["one_cache"]
     params.slot_save_path = settings["slot_dir"].rstrip("/") + "/"
     params.cache_ram_mib = cache_mib(settings)
     params.n_threads_http = settings["slots"] + 16  # one is held by every answer that streams
@@ -167,7 +166,7 @@ def arguments(settings: dict[str, Any], port: int) -> list[str]:
         settings["program"],
         *pairs,
         "--lora-init-without-apply",
-        "--no-kv-unified",
+        "--kv-unified" if settings["one_cache"] else "--no-kv-unified",
         "--no-warmup",
         "--no-ui",
         "--offline",

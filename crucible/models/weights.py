@@ -1,4 +1,5 @@
-"""A GGUF model's weights in the form transformers and SGLang load: a folder with safetensors, settings and tokenizer.
+"""A GGUF model's weights as others need them: for transformers and SGLang a folder with safetensors, settings and tokenizer; for
+llama.cpp where it multiplies bfloat16 fastest, a GGUF file of those.
 
 The numbers are the file's own, dequantised: a Q4_K_M file stays as coarse as it was, and takes four times the space.
 """
@@ -12,6 +13,7 @@ from typing import Any, Literal
 
 from crucible.errors import MissingPartError, ModelUnavailableError, StoreError
 from crucible.models.files import ModelFile, hash_file
+from crucible.models.gguf import requantise
 from crucible.models.lora import CONFIG, WEIGHTS
 
 DType = Literal["bfloat16", "float32"]
@@ -37,6 +39,24 @@ def to_safetensors(model: ModelFile, cache: Path, dtype: DType = "bfloat16", *, 
             if not (place / DONE).is_file():
                 _write(model.path, adapter, place, dtype)
     except (OSError, SafetensorError) as error:
+        raise StoreError(f"cannot write the weights of {model.path.name} to {place}: {error}") from error
+    return place
+
+
+def to_bfloat16(model: ModelFile, cache: Path) -> Path:
+    """A GGUF file of the model in bfloat16, written once: some seconds, two to three times the file's size. Raises StoreError."""
+    import filelock
+
+    place = cache / "weights" / f"{model.path.stem}-{model.sha256[:12]}-bfloat16.gguf"
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(f"{place}.lock"):
+            if not place.is_file():
+                with tempfile.TemporaryDirectory(dir=place.parent, prefix=".new-") as scratch:
+                    made = Path(scratch, place.name)
+                    requantise(model.path, made, "BF16")
+                    made.rename(place)
+    except OSError as error:
         raise StoreError(f"cannot write the weights of {model.path.name} to {place}: {error}") from error
     return place
 

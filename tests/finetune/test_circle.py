@@ -27,6 +27,7 @@ from crucible.finetuning.report import gather, render
 from crucible.memory import MemoryStore
 from crucible.models.adapters import CARD, AdapterStore
 from crucible.models.lora import WEIGHTS
+from crucible.models.native import program
 from crucible.models.serving import find
 from crucible.types import Task
 from tests.finetune.episodes import solved
@@ -175,6 +176,18 @@ def _made_again(settings: Settings, eval_set: str, sha256: str) -> None:
         assert manifest["adapter_sha256"] == sha256 and set(manifest["episodes"]) == {"e0", "e1", "e2"}
         card = AdapterStore(settings.paths.adapters).get("again")
         assert (AdapterStore(settings.paths.adapters).folder(card) / WEIGHTS).is_file()
+
+
+def test_an_online_training_says_which_engine_drew_its_answers(settings: Settings, eval_set: str) -> None:
+    online = TRAINING.model_copy(update={"answers": 2, "answer_tokens": 16, "accumulation": 2, "max_steps": 1})
+    with Crucible(settings=settings) as app:
+        proposal = propose(app, name="drawn", method="rloo", eval_sets=[eval_set], training=online)
+        assert answered(lambda: gate_of(app).approve(proposal.id), proposal.id)[0]
+        steps: list[Step] = []
+        assert train(app, proposal.id, tell=steps.append).steps == 1
+        assert 0.0 <= steps[0].figures["reward"] <= 1.0
+        manifest = json.loads((store_of(app).folder(proposal.id) / "manifest.json").read_text())
+        assert manifest["engine"] == ("compiled" if program(settings.paths.models) else "prebuilt")
 
 
 def test_a_set_that_was_changed_is_not_measured_on(settings: Settings, eval_set: str) -> None:

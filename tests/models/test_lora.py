@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.requantise import requantise
 from crucible.errors import InputError
+from crucible.models.gguf import requantise
 from crucible.models.lora import convert, read_base, read_config
 from crucible.types import Message, Sampling
 from tests.finetune.tiny import tiny_gguf
@@ -32,7 +32,7 @@ def test_greedy_text_is_that_of_the_merged_model_in_transformers(base: Path, tmp
 
     adapter = random_adapter(tmp_path / "peft")
     convert(adapter, base, tmp_path / "adapter.gguf")
-    requantise(base, tmp_path / "base.gguf")
+    requantise(base, tmp_path / "base.gguf", "F32")
     with serve(tmp_path / "base.gguf", adapters={"random": tmp_path / "adapter.gguf"}, adapter="random") as engine:
         asked = [[Message(role="user", content=prompt)] for prompt in PROMPTS]
         drawn = [engine.generate(ask, [Sampling(max_tokens=TOKENS)])[0].text for ask in asked]
