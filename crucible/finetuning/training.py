@@ -25,6 +25,7 @@ from crucible.models.adapters import AdapterStore
 from crucible.models.catalogue import resolve
 from crucible.models.files import ModelFile, hash_file, locate
 from crucible.models.lora import WEIGHTS
+from crucible.models.native import program
 from crucible.models.weights import to_safetensors
 from crucible.nodes.recipe import Recipe
 from crucible.problems.bench.plan import machine, versions
@@ -209,8 +210,6 @@ def _rollouts(app: Crucible, proposal: Proposal, file: ModelFile, out: Path) -> 
 
 def _compiled(app: Crucible) -> Path | None:
     """The engine compiled for this machine, where there is one to be taken."""
-    from crucible.models.native import program
-
     return None if app.settings.model.build == "prebuilt" else program(app.settings.paths.models)
 
 
