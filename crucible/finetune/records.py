@@ -62,8 +62,10 @@ class Training(Frozen):
     """What a reward one token later is worth (ppo)."""
     lam: float = Field(0.95, ge=0.0, le=1.0)
     """How far ppo's advantages look ahead of the critic: 0 one token, 1 to the end."""
-    critic_epochs: int = Field(8, ge=1)
-    """Times that the critic goes over a round of answers (ppo)."""
+    critic_rounds: int = Field(8, ge=1)
+    """Rounds of answers that the critic learns from each time: the one just drawn and those before it (ppo)."""
+    critic_epochs: int = Field(4, ge=1)
+    """Times that it goes over them (ppo)."""
     critic_rate: float = Field(1e-3, gt=0.0, lt=1.0)
     """Learning rate of the critic (ppo), which begins with nothing."""
     dtype: DType = "float32"

@@ -18,6 +18,7 @@ from crucible.finetune.records import KINDS, EvaluationSet, Method, Proposal, Tr
 from crucible.finetune.store import FinetuneStore
 from crucible.finetune.when import When
 from crucible.finetuning.parts import base_of, gate_of, judged_by, safety_trials, store_of
+from crucible.models import compiled
 from crucible.models.adapters import AdapterCard, AdapterStore, check_name
 from crucible.models.catalogue import resolve
 from crucible.models.files import ModelFile
@@ -26,6 +27,10 @@ from crucible.problems.problem import Problem
 from crucible.problems.sets import load
 
 FEW = 50
+SLOWER = (
+    "answers will be drawn by the prebuilt engine; compiled for this machine (`crucible models build`, once) it may be "
+    "nearly twice as fast"
+)
 
 
 def propose(
@@ -66,6 +71,8 @@ def propose(
     note("reading the episodes")
     dataset = _dataset(app, KINDS[method], recipe, problems, data)
     hidden = _hidden(hidden_sets, dataset)
+    if dataset.kind == "online" and compiled(app.settings.model, app.settings.paths) is None:
+        note(SLOWER)
     store, gate = store_of(app), gate_of(app)
     if when is not None and (why := _not_yet(when, dataset, store, gate.ids(), file)):
         raise NotYetError(f"not yet: {why}")

@@ -21,11 +21,11 @@ from crucible.finetune.records import Manifest, Proposal, Trained
 from crucible.finetune.rollouts import Rollouts, drawn_from
 from crucible.finetuning.parts import check_asked, gate_of, judged_by, store_of, unchanged
 from crucible.journal import held
+from crucible.models import compiled
 from crucible.models.adapters import AdapterStore
 from crucible.models.catalogue import resolve
 from crucible.models.files import ModelFile, hash_file, locate
 from crucible.models.lora import WEIGHTS
-from crucible.models.native import program
 from crucible.models.weights import to_safetensors
 from crucible.nodes.recipe import Recipe
 from crucible.problems.bench.plan import machine, versions
@@ -142,7 +142,9 @@ def _stored(app: Crucible, approved: Approved, outcome: Outcome, file: ModelFile
         training=proposal.training,
         versions=dict(versions()) | {name: version(name) for name in LEARNING},
         machine=machine(),
-        engine=("compiled" if _compiled(app) else "prebuilt") if approved.dataset.kind == "online" else "",
+        engine=("compiled" if compiled(app.settings.model, app.settings.paths) else "prebuilt")
+        if approved.dataset.kind == "online"
+        else "",
         examples=outcome.examples,
         steps=outcome.step,
         stopped=outcome.stopped.said if outcome.stopped else "",
@@ -196,21 +198,16 @@ def _rollouts(app: Crucible, proposal: Proposal, file: ModelFile, out: Path) -> 
     scratch = out / "rollouts"
     scratch.mkdir(exist_ok=True)
     settings, paths = app.settings.model, app.settings.paths
-    compiled = _compiled(app)
+    engine = compiled(settings, paths)
     return Rollouts(
-        drawn_from(file, paths.models, proposal.training, compiled),
+        drawn_from(file, paths.models, proposal.training, engine),
         scratch,
         proposal.training,
         opens_fence=Recipe(proposal.system, proposal.prefill).opens_fence,
-        program=compiled,
+        program=engine,
         threads=settings.threads,
         log_dir=paths.logs,
     )
-
-
-def _compiled(app: Crucible) -> Path | None:
-    """The engine compiled for this machine, where there is one to be taken."""
-    return None if app.settings.model.build == "prebuilt" else program(app.settings.paths.models)
 
 
 def _reward(app: Crucible, proposal: Proposal) -> JudgedReward:

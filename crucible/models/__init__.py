@@ -94,10 +94,15 @@ def find_model(settings: ModelSettings, paths: Paths) -> str:
         if served is not None and served.engine == "sglang":
             return f"{served.model}, SGLang at {served.url}"
         return f"{settings.name}, SGLang at {sglang_env.need(paths.models)}"
-    from crucible.models import native
-
-    build = "prebuilt" if settings.build == "prebuilt" or native.program(paths.models) is None else "compiled here"
+    build = "prebuilt" if compiled(settings, paths) is None else "compiled here"
     return f"{settings.name}, {file.path}, llama.cpp {build}"
+
+
+def compiled(settings: ModelSettings, paths: Paths) -> Path | None:
+    """The embedded engine that was compiled for this machine, where there is one and it is to be taken."""
+    from crucible.models.native import program
+
+    return None if settings.build == "prebuilt" else program(paths.models)
 
 
 def base_sha256(settings: ModelSettings, paths: Paths) -> str | None:
@@ -222,7 +227,6 @@ def _embedded(settings: ModelSettings, paths: Paths) -> Model:
     from crucible.models.adapters import AdapterStore
     from crucible.models.catalogue import resolve
     from crucible.models.embedded import EmbeddedModel
-    from crucible.models.native import program
 
     card, file = _card(settings, paths), _file(settings, paths)
     adapters = {card.id: AdapterStore(paths.adapters).gguf(card)} if card else {}
@@ -239,7 +243,7 @@ def _embedded(settings: ModelSettings, paths: Paths) -> Model:
         draft=_draft(settings, paths),
         ngrams=settings.draft == NGRAMS,
         timeout_s=settings.timeout_s,
-        program=None if settings.build == "prebuilt" else program(paths.models),
+        program=compiled(settings, paths),
         log_dir=paths.logs,
     )
 

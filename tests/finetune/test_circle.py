@@ -180,14 +180,16 @@ def _made_again(settings: Settings, eval_set: str, sha256: str) -> None:
 
 def test_an_online_training_says_which_engine_drew_its_answers(settings: Settings, eval_set: str) -> None:
     online = TRAINING.model_copy(update={"answers": 2, "answer_tokens": 16, "accumulation": 2, "max_steps": 1})
+    built, notes = program(settings.paths.models) is not None, list[str]()
     with Crucible(settings=settings) as app:
-        proposal = propose(app, name="drawn", method="rloo", eval_sets=[eval_set], training=online)
+        proposal = propose(app, name="drawn", method="rloo", eval_sets=[eval_set], training=online, note=notes.append)
+        assert any("crucible models build" in note for note in notes) is not built
         assert answered(lambda: gate_of(app).approve(proposal.id), proposal.id)[0]
         steps: list[Step] = []
         assert train(app, proposal.id, tell=steps.append).steps == 1
         assert 0.0 <= steps[0].figures["reward"] <= 1.0
         manifest = json.loads((store_of(app).folder(proposal.id) / "manifest.json").read_text())
-        assert manifest["engine"] == ("compiled" if program(settings.paths.models) else "prebuilt")
+        assert manifest["engine"] == ("compiled" if built else "prebuilt")
 
 
 def test_a_set_that_was_changed_is_not_measured_on(settings: Settings, eval_set: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible.finetune.ppo import Critic, explained_variance, fit, gae, whitened
+from crucible.finetune.ppo import Critic, Round, explained_variance, fit, gae, whitened
 from crucible.finetune.records import Training
 
 
@@ -60,14 +62,47 @@ def test_variance_that_is_foretold() -> None:
     assert explained_variance(returns, torch.ones(1, 3), mask) == 0.0
 
 
-def test_a_fresh_critic_says_nothing_and_learns() -> None:
+def round_of(states: torch.Tensor, worth: torch.Tensor) -> Round:
+    """Answers of one token each; states (B, H), worth (B,)."""
+    return Round(states[:, None], worth[:, None], torch.ones(len(worth), 1))
+
+
+def fitted(rounds: Sequence[Round], epochs: int, seed: int = 0) -> tuple[Critic, float]:
     torch.manual_seed(0)
-    critic, states, mask = Critic(16), torch.randn(4, 5, 16), torch.tensor([[1, 1, 1, 1, 0]] * 4)
-    returns = torch.where(mask.bool(), states[..., 0], 99.0)  # what stands after an answer is not learned
-    assert critic(states).shape == (4, 5) and not critic(states).any()
+    critic = Critic(rounds[0].states.shape[-1])
     optimizer = torch.optim.AdamW(critic.parameters(), lr=1e-2)
-    once, often = (Training(batch=2, critic_epochs=epochs) for epochs in (1, 200))
-    first = fit(critic, optimizer, states, returns, mask, once)
-    fit(critic, optimizer, states, returns, mask, often)
-    assert explained_variance(critic(states).detach(), returns, mask) > 0.9
-    assert fit(critic, optimizer, states, returns, mask, once) < first / 10
+    return critic, fit(critic, optimizer, rounds, Training(batch=2, critic_epochs=epochs), seed)
+
+
+def test_a_fresh_critic_says_nothing_and_learns() -> None:
+    states, mask = torch.randn(4, 5, 16), torch.tensor([[1, 1, 1, 1, 0]] * 4)
+    worth = states[:, 3, 0]
+    rewards = torch.zeros(4, 5)
+    rewards[:, 3], rewards[:, 4] = worth, 99.0  # what stands after an answer is not learned
+    told = Round(states, rewards, mask)
+    fresh, first = fitted([told], 1)
+    assert Critic(16)(states).shape == (4, 5) and not Critic(16)(states).any()
+    critic, later = fitted([told], 200)
+    values, _, returns = told.judged(critic, Training())
+    assert explained_variance(values, returns, mask) > 0.9
+    assert later < first / 3 and not values[:, 4].any()
+    assert (fresh(states)[:, :4] - worth[:, None]).abs().mean() > (values[:, :4] - worth[:, None]).abs().mean()
+
+
+def test_of_rounds_before_a_critic_learns_what_the_last_does_not_show() -> None:
+    # Of a round's two answers the first is the better one. The last round shows it of one state alone.
+    torch.manual_seed(1)
+    seen = torch.eye(8)
+    rounds = [round_of(seen[[a, a + 1]], torch.tensor([1.0, 0.0])) for a in (0, 2, 4, 6)]
+    asked = seen[[0, 1, 2, 3]][:, None]
+    knows, _ = fitted(rounds, 50)
+    forgot, _ = fitted(rounds[-1:], 200)
+    truth = torch.tensor([[1.0], [0.0], [1.0], [0.0]])
+    assert (knows(asked) - truth).abs().max() < 0.2 < (forgot(asked) - truth).abs().max()
+
+
+def test_the_order_of_learning_is_the_seeds() -> None:
+    torch.manual_seed(2)
+    rounds = [round_of(torch.randn(4, 8), torch.rand(4)) for _ in range(3)]
+    one, again, other = (fitted(rounds, 4, seed)[0].say.weight for seed in (0, 0, 1))
+    assert torch.equal(one, again) and not torch.equal(one, other)
