@@ -1,7 +1,7 @@
 """Whether online methods learn: a small skill that the judge sees and the prompt does not ask for.
 
-    python -m benchmarks.online [--method rloo --method grpo --method ppo] [--model smollm2-135m] [--steps 20] [--seed 0]
-                                [--repeat ROUNDS] [--out FOLDER]
+    python -m benchmarks.online [--method rloo --method grpo --method ppo] [--model smollm2-135m] [--steps 20]
+                                [--seed 0 --seed 1] [--repeat ROUNDS] [--out FOLDER]
 
 The tasks are small functions; a program is worth most if its tests pass and it is the function alone, of one `return`.
 Answers come from the engine under the adapter as it is, every one is judged in the sandbox. Before and after, eight answers
@@ -13,6 +13,7 @@ Exits 1 where one of them did not learn, or not the same again.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import tempfile
@@ -147,10 +148,11 @@ def plot(found: dict[str, dict[str, Any]], path: Path) -> None:
         "explained_variance": "variance that the critic explains",
     }
     for axis, (name, label) in zip(axes, said.items(), strict=True):
-        for method, each in found.items():
+        for number, (method, each) in enumerate(found.items()):
             a_step = each["steps_a_round"] if name != "entropy" else 1
             if each[name]:
-                axis.plot([a_step * (number + 1) for number in range(len(each[name]))], each[name], label=method)
+                steps = [a_step * (step + 1) for step in range(len(each[name]))]
+                axis.plot(steps, each[name], label=method, color=f"C{number}")
         axis.set(xlabel="optimiser step", ylabel=label)
         axis.legend()
     axes[0].set_ylim(0, 1)
@@ -166,7 +168,7 @@ def main() -> int:
     parser.add_argument("--learning-rate", type=float, help=f"if not {RATES}")
     parser.add_argument("--beta", type=float, default=0.02, help="pull to the model it begins with")
     parser.add_argument("--entropy-coef", type=float, default=0.02)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, action="append", help="0 if none is said")
     parser.add_argument("--repeat", type=int, default=0, metavar="ROUNDS", help="begin each again, for so many rounds")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -181,30 +183,28 @@ def main() -> int:
         beta=options.beta,
         entropy_coef=options.entropy_coef,
         save_steps=options.steps,
-        seed=options.seed,
     )
     settings = load_settings()
     found: dict[str, dict[str, Any]] = {}
     with WarmPool(select_sandbox()) as sandbox:
         validate = load_validator("python", settings.tools.policy)
         reward = JudgedReward(SandboxJudge(sandbox), validate, Rewards(settings.rewards), RECIPE)
-        for method in options.method or [*ANSWERS]:
+        for method, seed in itertools.product(options.method or ANSWERS, options.seed or [0]):
+            name = f"{method}, seed {seed}" if seed else method
             rate = options.learning_rate or RATES[method]
-            training = training.model_copy(update={"answers": ANSWERS[method], "learning_rate": rate})
-            found[method] = train(method, options.model, training, reward)
+            training = training.model_copy(update={"answers": ANSWERS[method], "learning_rate": rate, "seed": seed})
+            found[name] = train(method, options.model, training, reward)
             if options.repeat:
                 again = train(method, options.model, training, reward, rounds=options.repeat)["curve"]
                 # What is interrupted ends its round first, so there may be one more.
-                found[method]["the_same_again"] = again == found[method]["curve"][: len(again)]
-            print(
-                method,
-                json.dumps({name: value for name, value in found[method].items() if not isinstance(value, list)}),
-            )
+                found[name]["the_same_again"] = again == found[name]["curve"][: len(again)]
+            told = {key: value for key, value in found[name].items() if not isinstance(value, list)}
+            print(name, json.dumps(told), flush=True)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
         said = {
             "command": " ".join(["python -m benchmarks.online", *sys.argv[1:]]),
-            "training": training.model_dump(exclude={"answers", "learning_rate"}),
+            "training": training.model_dump(exclude={"answers", "learning_rate", "seed"}),
         }
         (options.out / "online.json").write_text(json.dumps(said | found, indent=1) + "\n")
         plot(found, options.out / "online.png")

@@ -91,7 +91,7 @@ def as_it_comes(file: ModelFile, training: Training, out: Path) -> Any:  # noqa:
         model=str(to_safetensors(file, load_settings().paths.models, "float32")),
         reward_funcs=[lambda **_: []],
         args=config,
-        train_dataset=Dataset.from_list([{"prompt": each.prompt} for each in solved()]),
+        train_dataset=Dataset.from_list([{"prompt": each.task.text} for each in solved()]),
         peft_config=LoraConfig(
             r=training.rank, lora_alpha=training.alpha, target_modules="all-linear", task_type="CAUSAL_LM"
         ),

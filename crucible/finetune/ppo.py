@@ -4,7 +4,7 @@ estimation (Schulman et al. 2016, arXiv 1506.02438).
 TRL's online trainer has the rounds of answers, the clipped surrogate and the pull to the model it began with. What is its
 own here: a critic, which says of every token what the answer so far will be worth, and so an advantage for every token. The
 critic reads the policy's hidden states, changes nothing of them, and is trained after every round by itself, on that round and on
-those before it: of one round alone it learns the answers by heart (`python -m benchmarks.online --method ppo`).
+some before it: a round's answers are too few to foretell the next from.
 """
 
 from __future__ import annotations
