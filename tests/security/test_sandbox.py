@@ -137,7 +137,7 @@ def test_standard_input_arrives(sandbox: Sandbox) -> None:
         ("1 / 0", "error"),
         ("import os; os.kill(os.getpid(), 9)", "killed"),
         ("import os; os.abort()", "killed"),
-        ("import threading\nwhile True: threading.Thread(target=input).start()", "error"),
+        ("import threading\nwhile True: threading.Thread(target=threading.Event().wait, daemon=True).start()", "error"),
     ],
 )
 def test_every_end_has_its_name(sandbox: Sandbox, program: str, status: str) -> None:
