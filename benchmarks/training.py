@@ -45,7 +45,7 @@ from crucible.problems.sets import load
 
 ANSWERS_BOUND, STEPS_BOUND = 3.0, 0.95
 HELD = ("ratio to trl as it comes", "ratio to trl float32", "ratio")
-"""Of a part's figures, those that its bound goes by."""
+"""Of a part's figures, those that its bound goes by: not TRL with its weights in bfloat16, which has to be asked for."""
 
 
 def learner_of(file: ModelFile, training: Training) -> Learner:

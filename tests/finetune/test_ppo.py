@@ -90,7 +90,7 @@ def test_a_fresh_critic_says_nothing_and_learns() -> None:
 
 
 def test_of_rounds_before_a_critic_learns_what_the_last_does_not_show() -> None:
-    # Of a round's two answers the first is the better one. The last round shows it of one state alone.
+    # What is asked for is in the first two rounds; the last one's states are others.
     torch.manual_seed(1)
     seen = torch.eye(8)
     rounds = [round_of(seen[[a, a + 1]], torch.tensor([1.0, 0.0])) for a in (0, 2, 4, 6)]
