@@ -231,9 +231,14 @@ class Verdict(Frozen):
     memory_mib: float = 0.0
     tier: str = ""
     trust: Literal["full", "claimed", "low"] = "full"
-    """low: the tests had to share the program's process, which could report what it likes. claimed: a test rests on the
-    program's own word (its comparison of two of its objects) or on what it did to an argument. Both are passes for a
-    user and no proof for a reward."""
+    """low: only the program's own process says that the tests pass, and it could report what it likes. claimed: a test
+    rests on the program's own word (its comparison of two of its objects) or on what it did to an argument. Both are
+    passes for a user and no proof for a reward."""
+    trust_reason: str = ""
+    """What lowers the trust; empty for full trust."""
+    method: Literal["", "calls", "output", "relay", "process"] = ""
+    """How it was made: single calls, compared outside; what the program printed; tests in a process of their own; tests
+    in the program's process. Empty in records from before it was kept."""
 
     @property
     def fraction(self) -> float:

@@ -16,6 +16,9 @@ MAX_MESSAGE = 300
 START_S = 0.5
 """For the interpreter's start, beyond the task's wall time."""
 
+MAX_CALLS = 10
+"""Calls that count towards a program's whole time: a hundred slow calls may take ten times what one may."""
+
 LOST: tuple[CaseStatus, ...] = ("timeout", "killed", "protocol")
 """After these no further answer can be believed to belong to its question."""
 
@@ -33,24 +36,26 @@ class Reply(NamedTuple):
 class Candidate:
     """One sandbox with the program in it, and its task's preamble before it."""
 
-    def __init__(self, sandbox: Sandbox, code: str, limits: Limits, preamble: str = "") -> None:
+    def __init__(self, sandbox: Sandbox, code: str, limits: Limits, preamble: str = "", calls: int = 1) -> None:
+        """limits: of one call. calls: how many will come; all of them together get up to MAX_CALLS times as much time."""
         self._code, self._limits, self._preamble = code, limits, preamble
-        self._session = sandbox.open(limits)
-        self._deadline = time.monotonic() + limits.wall_s + START_S
+        times = max(1, min(calls, MAX_CALLS))
+        self.allowance = limits.model_copy(update={"wall_s": limits.wall_s * times, "cpu_s": limits.cpu_s * times})
+        self._session = sandbox.open(self.allowance)
+        self._loaded = False
         self._lost: Reply | None = None
         self.report: dict[str, Any] = {}
 
     def load(self, mode: str = "serve", **details: Any) -> Reply:  # noqa: ANN401
         """Start the program as a server of its functions, or as one side of a test (mode "candidate")."""
-        self._deadline = time.monotonic() + self._limits.wall_s + START_S
         try:
-            self._session.order(mode, self._limits, code=self._code, preamble=self._preamble, **details)
+            self._session.order(mode, self.allowance, code=self._code, preamble=self._preamble, **details)
         except (BrokenPipeError, WireError) as error:
             return Reply("error", message=f"the program cannot be loaded: {error}")
         return self._answer()
 
-    def call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reply:
-        return self.ask({"name": name, "args": list(args), "kwargs": kwargs})
+    def call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool = False) -> Reply:
+        return self.ask({"name": name, "args": list(args), "kwargs": kwargs, "bound": bound})
 
     def ask(self, request: Any) -> Reply:  # noqa: ANN401
         """Send one request and wait for its answer. After a loss every further answer is the same loss."""
@@ -85,7 +90,7 @@ class Candidate:
         if any(case.status == "killed" for case in cases):
             status: CaseStatus = "killed"
             message = "the program ended its process instead of answering"
-            if self.report["cpu_s"] >= self._limits.cpu_s - CPU_SLACK_S or self.report["why"] == "timeout":
+            if self.report["cpu_s"] >= self.allowance.cpu_s - CPU_SLACK_S or self.report["why"] == "timeout":
                 status, message = "timeout", f"no answer within {self._limits.wall_s:g} s"
             elif self.report["why"] == "output_limit":
                 message = f"the program printed more than {self._limits.output_bytes} bytes"
@@ -104,8 +109,10 @@ class Candidate:
         return reply
 
     def _answer(self) -> Reply:
+        deadline = time.monotonic() + self._limits.wall_s + (0.0 if self._loaded else START_S)
+        self._loaded = True
         try:
-            said = self._session.receive(self._deadline)
+            said = self._session.receive(deadline)
         except TimeoutError:
             return self._lose(Reply("timeout", message=f"no answer within {self._limits.wall_s:g} s"))
         except EOFError:

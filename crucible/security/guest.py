@@ -1,8 +1,9 @@
 """The first program inside the sandbox. Its source, after wire.py's, is what the interpreter there starts with.
 
 It takes limits, filter and program from the request pipe, tightens the sandbox from inside (rlimits, no exec), and then
-does one of three things: run the program as `__main__`; serve calls of its functions; or be one side of a test between two
-sandboxes (peer.py, tester.py). It guards nothing once the program runs: what it reports is a claim.
+does one of four things: run the program as `__main__`; serve calls of its functions; be one side of a test between two
+sandboxes (peer.py, tester.py); or run the tests beside the program (runner.py). It guards nothing once the program runs:
+what it reports is a claim.
 """
 
 import posix
@@ -76,11 +77,41 @@ def failure(error):
 
 
 PREAMBLE = ""
+SCRATCH = "/work"
+MAX_STACK = 64 << 20
+"""Bytes of a thread's stack. Python functions need little of it, and a larger one would use up the address space."""
+
+
+class Source:
+    """Gives tracebacks and `inspect` the program's lines, which lie in no file."""
+
+    def __init__(self, code):
+        self.code = code
+
+    def get_source(self, name):
+        return self.code
+
+
+def leave(code=None):
+    """End the program (Python's `exit` and `quit`, which it has where its start-up files are read)."""
+    raise SystemExit(code)
+
+
+def prepare(module, code):
+    """What every Python program finds: exit, quit, its file's name; and stacks that fit into the sandbox."""
+    import _thread
+    import builtins
+
+    builtins.exit = builtins.quit = leave
+    module.__dict__.update(__builtins__=builtins, __file__=f"{SCRATCH}/solution.py", __loader__=Source(code))
+    real = _thread.stack_size
+    _thread.stack_size = lambda size=0: real(min(size, MAX_STACK))
+    sys.modules[module.__name__] = module
 
 
 def load(code, name):
     module = type(sys)(name)
-    sys.modules[name] = module
+    prepare(module, code)
     if PREAMBLE:
         exec(compile(PREAMBLE, "preamble.py", "exec"), module.__dict__)
     exec(compile(code, "solution.py", "exec"), module.__dict__)
@@ -90,9 +121,25 @@ def load(code, name):
 def run(code):
     sys.argv = ["solution.py"]
     main = type(sys)("__main__")
-    sys.modules["__main__"] = main
-    main.__dict__["__builtins__"] = __builtins__
+    prepare(main, code)
+    open_streams()
     exec(compile(code, "solution.py", "exec"), main.__dict__)
+
+
+def open_streams():
+    """Let a program open its standard streams by name: there is no /proc that they could lead to."""
+    import builtins
+    import io
+
+    real = io.open
+    streams = {name: number for number, name in enumerate(("/dev/stdin", "/dev/stdout", "/dev/stderr"))}
+    streams |= {f"{folder}/{number}": number for folder in ("/dev/fd", "/proc/self/fd") for number in range(3)}
+
+    def open(file, *args, **kwargs):
+        number = streams.get(file) if isinstance(file, str) else None
+        return real(file if number is None else posix.dup(number), *args, **kwargs)
+
+    builtins.open = io.open = open
 
 
 def serve(pipe, code):
@@ -116,12 +163,20 @@ def serve(pipe, code):
             pipe.write(failure(error))
 
     def call(request):
-        target = module[0]
-        for part in request["name"].split("."):
-            target = getattr(target, part)
-        return target(*request["args"], **request["kwargs"])
+        return found(request["name"], request.get("bound"))(*request["args"], **request["kwargs"])
 
-    module = [None]
+    def found(name, bound):
+        """A function by name, or a method of an object that its class makes: `Solution().solve`, one for all calls."""
+        if bound and name in objects:
+            return objects[name]
+        target = module[0]
+        for part in name.split("."):
+            target = getattr(target, part.removesuffix("()"))
+            target = target() if part.endswith("()") else target
+        objects[name] = target
+        return target
+
+    module, objects = [None], {}
 
     def start():
         module[0] = load(code, "solution")
@@ -148,16 +203,16 @@ def main():
         run(order["code"])
     elif order["mode"] == "serve":
         serve(pipe, order["code"])
-    else:  # one side of a test between two sandboxes
+    else:  # tests, or one side of them
         import marshal
 
         exec(marshal.loads(order["runtime"]), globals())
         if order["mode"] == "candidate":
             candidate(pipe, order["code"])
         elif order["mode"] == "tester":
-            tester(pipe, order["statements"], order["names"])
+            tester(pipe, order["statements"], order["names"], order["token"])
         else:
-            together(pipe, order["code"], order["statements"])
+            together(pipe, order["code"], order["statements"], order["token"])
 
 
 main()

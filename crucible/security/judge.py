@@ -1,74 +1,129 @@
 """The one definition of "correct". Every verdict, the loop's and a training reward's, comes from here.
 
-Expected values, checkers and test source stay in this process or in a sandbox of their own; the candidate's sandbox gets
-one call at a time and answers it. An answer is a claim about a value, compared here, type-strictly. Exit codes and files
-count for nothing, and output only where the task is to print. A pass is every case, in order, right, within the task's
-time, with nothing said unasked. Every candidate gets a fresh sandbox.
+*Calls*: the program's sandbox gets one call at a time and answers it. An answer is a claim about a value, compared here, on
+a copy. Expected values, checkers and test source stay outside.
+
+*Tests* that are more than such calls run twice: in the program's own process, as Python itself would run them, and in a
+second sandbox, against stubs of the program's names (relay.py). What the first says is right about honest programs; what
+the second says, no program can forge. A pass needs the first. It is of full trust where the second agrees, and of low trust
+where the second disagrees or cannot carry the tests: then the program's process alone says that they pass.
+
+Exit codes and files count for nothing, and output only where the task is to print. A pass is every case, right, within the
+task's time, with nothing said unasked. Every run gets a fresh sandbox.
 """
 
 from __future__ import annotations
 
-import math
+import ast
 import time
-from contextlib import ExitStack
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
-from crucible.errors import InputError, SandboxUnavailableError
+from crucible.errors import SandboxUnavailableError
+from crucible.integers import long_integers
 from crucible.security import constraints, relay
 from crucible.security.base import Sandbox
 from crucible.security.candidate import LOST, Candidate, Reply
+from crucible.security.compare import Checker
 from crucible.security.suite import MAX_SHOWN, Case, Suite, parse_suite
 from crucible.security.text import one_line
-from crucible.security.wire import Opaque, same
-from crucible.types import CaseResult, CaseStatus, Task, Verdict
+from crucible.security.validation.source import parse
+from crucible.types import CaseResult, CaseStatus, Limits, Task, Verdict
 
 UNASKED = "the program wrote to the judge's pipe unasked"
+WEAK = "an answer is True where 1 is expected, or the like: equal to Python, not of one kind"
+OUTPUT_ROOM = 1 << 16
+"""Bytes that a program may print beyond twice what is expected of it."""
+
+Trust = Literal["full", "claimed", "low"]
+
+
+class _Part(NamedTuple):
+    """What one way of judging found. total: how many cases there are; why: what lowers the trust."""
+
+    cases: Sequence[CaseResult]
+    total: int
+    loaded: Reply
+    method: Literal["calls", "output", "relay", "process"]
+    trust: Trust = "full"
+    why: str = ""
+    cpu_s: float = 0.0
+    memory_mib: float = 0.0
+    undecided: bool = False
 
 
 class SandboxJudge:
-    """Implements `Judge` over a sandbox tier."""
+    """Implements `Judge` over a sandbox tier. low_trust: whether tests that cannot be carried between two processes are
+    judged by the program's own process alone; else they are refused."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox, *, low_trust: bool = True) -> None:
         self._sandbox = sandbox
+        self._low_trust = low_trust
 
     def judge(self, code: str, task: Task) -> Verdict:
-        """The verdict on `code` by the task's visible tests. Raises InputError for tests that cannot be read,
+        """Judge `code` by the task's visible tests. Raises InputError for tests that cannot be read, and
         SandboxUnavailableError where nothing isolates."""
         suite = parse_suite(task)
         began = time.monotonic()
-        with Checker(self._sandbox, task) as checker:
-            if suite.together:
-                verdict = self._together(code, suite, task)
-            elif suite.is_program:
-                verdict = self._by_output(code, suite, task, checker)
-            else:
-                verdict = self._by_calls(code, suite, task, checker)
+        with long_integers(), Checker(self._sandbox, task) as checker:
+            parts = self._parts(code, suite, task, checker)
+        verdict = _verdict(parts, suite)
         if task.rules:
             verdict = _with_rules(verdict, constraints.check(code, task.rules))
         return verdict.model_copy(update={"wall_s": time.monotonic() - began, "tier": self._sandbox.tier})
 
-    def _by_calls(self, code: str, suite: Suite, task: Task, checker: Checker) -> Verdict:
-        claimed = False
-        with Candidate(self._sandbox, code, task.limits, task.preamble) as candidate:
-            loaded = relay.load(candidate) if suite.statements else candidate.load()
-            if loaded.status != "pass":
-                cases = [_failed(loaded, shown) for shown in _shown(suite) or ["import"]]
-            elif suite.statements:
-                cases, claimed = relay.run_tests(self._sandbox, candidate, suite, task.limits)
-            else:
-                cases = _called(candidate, suite, checker)
-            cases = candidate.explain(cases)
-        verdict = _verdict(cases, suite, loaded)
-        used = {"cpu_s": candidate.report["cpu_s"], "memory_mib": candidate.report["memory_mib"]}
-        return verdict.model_copy(update={**used, "trust": "claimed" if claimed else "full"})
+    def _parts(self, code: str, suite: Suite, task: Task, checker: Checker) -> list[_Part]:
+        if suite.is_program:
+            return [self._by_output(code, suite, task, checker)]
+        parts = []
+        if suite.cases or not suite.statements:
+            calls = self._by_calls(code, suite, task, checker)
+            if not (calls.undecided and suite.stands_for):
+                parts.append(calls)
+        if suite.statements and not (suite.stands_for and parts):
+            parts.append(self._by_statements(code, suite, task))
+        if suite.stands_for and parts[0].method != "calls":
+            parts += self._examples_alone(code, suite, task, checker)
+        return parts
 
-    def _by_output(self, code: str, suite: Suite, task: Task, checker: Checker) -> Verdict:
+    def _examples_alone(self, code: str, suite: Suite, task: Task, checker: Checker) -> list[_Part]:
+        """The examples beside tests that were run as statements after all."""
+        examples = tuple(case for case in suite.cases if case.form == "json")
+        return [self._by_calls(code, suite._replace(cases=examples), task, checker)] if examples else []
+
+    # ---- calls
+
+    def _by_calls(self, code: str, suite: Suite, task: Task, checker: Checker) -> _Part:
+        results: list[CaseResult] = []
+        undecided = weak = False
+        with Candidate(self._sandbox, code, task.limits, task.preamble, len(suite.cases)) as candidate:
+            loaded = candidate.load()
+            if loaded.status != "pass":
+                results = [_failed(loaded, case.shown) for case in suite.cases] or [_failed(loaded, "import")]
+            for case in suite.cases if loaded.status == "pass" else ():
+                began = time.monotonic()
+                reply = candidate.call(case.name, case.args, case.kwargs, case.bound)
+                compared = checker.compare(case, reply)
+                undecided, weak = undecided or compared.undecided, weak or compared.weak
+                results.append(compared.result.model_copy(update={"wall_s": time.monotonic() - began}))
+                if reply.status in LOST:
+                    results += [_skipped(rest) for rest in suite.cases[len(results) :]]
+                    break
+            else:
+                if results and loaded.status == "pass" and not candidate.quiet():
+                    results[-1] = results[-1].model_copy(update={"status": "protocol", "message": UNASKED})
+            results = candidate.explain(results)
+        trust: Trust = "low" if weak else "full"
+        part = _Part(results, len(suite.cases), loaded, "calls", trust, WEAK if weak else "", undecided=undecided)
+        return _with_usage(part, candidate)
+
+    def _by_output(self, code: str, suite: Suite, task: Task, checker: Checker) -> _Part:
         """Programs that read stdin and print: a fresh sandbox for every case."""
-        code = f"{task.preamble}\n{code}" if task.preamble else code
+        code = _joined(task.preamble, code)
         cases: list[CaseResult] = []
         cpu_s = memory_mib = 0.0
         for case in suite.cases:
-            done = self._sandbox.run(code, stdin=str(case.args[0]), limits=task.limits)
+            done = self._sandbox.run(code, stdin=str(case.args[0]), limits=_printing(task.limits, case))
             cpu_s, memory_mib = cpu_s + done.cpu_s, max(memory_mib, done.memory_mib)
             if done.status == "ok":
                 reply = Reply("pass", value=done.stdout)
@@ -76,27 +131,48 @@ class SandboxJudge:
                 status: CaseStatus = "timeout" if done.status == "timeout" else "error"
                 last = done.stderr.strip().splitlines()[-1:] or [f"ended: {done.status}, exit code {done.exit_code}"]
                 reply = Reply(status, message=one_line(last[0], MAX_SHOWN))
-            cases.append(_compared(case, reply, checker))
-        verdict = _verdict(cases, suite, Reply("pass"))
-        return verdict.model_copy(update={"cpu_s": cpu_s, "memory_mib": memory_mib})
+            cases.append(checker.compare(case, reply).result)
+        return _Part(cases, len(suite.cases), Reply("pass"), "output", cpu_s=cpu_s, memory_mib=memory_mib)
 
-    def _together(self, code: str, suite: Suite, task: Task) -> Verdict:
-        """Tests that share the program's process. It could report what it likes: a low trust, and not even that where
-        the same program without its functions passes too."""
-        verdict = self._one_process(code, suite, task)
-        if verdict.verdict == "pass" and self._one_process(relay.mutant(code), suite, task).verdict == "pass":
-            reason = "the tests pass without the program's functions: they prove nothing, or were made to pass"
-            verdict = verdict.model_copy(update={"verdict": "fail", "reason": reason})
-        return verdict.model_copy(update={"trust": "low"})
+    # ---- tests
 
-    def _one_process(self, code: str, suite: Suite, task: Task) -> Verdict:
-        with Candidate(self._sandbox, code, task.limits, task.preamble) as candidate:
-            loaded, cases = relay.run_together(candidate, suite)
-            if loaded.status != "pass":
-                cases = [_failed(loaded, shown) for shown in _shown(suite) or ["import"]]
-            cases = candidate.explain(cases)
-        used = {"cpu_s": candidate.report["cpu_s"], "memory_mib": candidate.report["memory_mib"]}
-        return _verdict(cases, suite, loaded).model_copy(update=used)
+    def _by_statements(self, code: str, suite: Suite, task: Task) -> _Part:
+        """Run the tests in the program's process and, unless they cannot be carried, between two."""
+        number = sum(len(each.cases) for each in suite.statements)
+        with Candidate(self._sandbox, code, task.limits, task.preamble, number) as candidate:
+            own = relay.in_process(candidate, suite)
+            own = own._replace(cases=dict(zip(own.cases, candidate.explain([*own.cases.values()]), strict=True)))
+        cases = {key: case for key, case in own.cases.items() if key not in own.skipped}
+        part = _with_usage(_Part([*own.cases.values()], len(cases), own.loaded, "relay"), candidate)
+        why = suite.uncarried and f"the tests use {suite.uncarried}, which only the program's own process has"
+        if not why:
+            other = self._between_two(code, suite, task, number)
+            why = _disagreement(cases, other)
+            if not why:
+                return part._replace(trust=other.doubt or "full", why=_DOUBTS[other.doubt])
+        part = part._replace(method="process", trust="low", why=why)
+        if not own.passes or not cases:
+            return part
+        if not self._low_trust:
+            return _refused(part, f"refused: {why}; sandbox.low_trust is off")
+        if self._passes_without_functions(code, suite, task):
+            return _refused(
+                part, "the tests pass without the program's functions: they prove nothing, or were made to pass"
+            )
+        return part
+
+    def _between_two(self, code: str, suite: Suite, task: Task, number: int) -> relay.Outcome:
+        with Candidate(self._sandbox, code, task.limits, task.preamble, number) as candidate:
+            outcome = relay.between_two(self._sandbox, candidate, suite, task.limits)
+            cases = [*outcome.cases.values()]
+            if not candidate.quiet():
+                cases.append(CaseResult(status="protocol", call="", message=UNASKED))
+            explained = candidate.explain(cases)
+        return outcome._replace(cases=dict(zip([*outcome.cases, (-1, "")], explained, strict=False)))
+
+    def _passes_without_functions(self, code: str, suite: Suite, task: Task) -> bool:
+        with Candidate(self._sandbox, relay.mutant(code), task.limits, task.preamble) as candidate:
+            return relay.in_process(candidate, suite).passes
 
 
 class NoJudge:
@@ -109,125 +185,57 @@ class NoJudge:
         raise self._why
 
 
-class Checker:
-    """What makes an answer right: equality, equality within a tolerance, or the task's own `check` in its own sandbox."""
-
-    def __init__(self, sandbox: Sandbox, task: Task) -> None:
-        self._sandbox, self._task = sandbox, task
-        self._stack = ExitStack()
-        self._checking: Candidate | None = None
-
-    def objection(self, case: Case, value: Any) -> str | None:  # noqa: ANN401
-        """None for a right answer; else what there is to say, if anything. A checker that fails on an answer has not
-        accepted it. Raises InputError for one that does not load, or fails on the expected answer too."""
-        if self._task.checker:
-            return self._asked(case, value)
-        if case.prints:
-            return None if _same_output(str(case.expected), value, self._task.tolerance) else ""
-        try:
-            right = same(value, case.expected, case.loose, self._task.tolerance)
-        except RecursionError:
-            right = False
-        return None if right else ""
-
-    def _asked(self, case: Case, value: Any) -> str | None:  # noqa: ANN401
-        if isinstance(value, Opaque):
-            return "the answer is no plain value"
-        if self._checking is None:
-            self._checking = self._stack.enter_context(Candidate(self._sandbox, self._task.checker, self._task.limits))
-            loaded = self._checking.load()
-            if loaded.status != "pass":
-                raise InputError(f"the task's checker does not load: {loaded.message}")
-        reply = self._check(self._checking, case, value)
-        if reply.status == "pass":
-            return None if reply.value is True else ""
-        if reply.status in LOST:
-            self._checking = None  # the next answer gets one that works
-        elif case.expected is not None and self._check(self._checking, case, case.expected).status != "pass":
-            raise InputError(f"the task's checker fails: {reply.message}")
-        return f"the task's checker fails on this answer: {reply.message}"
-
-    @staticmethod
-    def _check(checking: Candidate, case: Case, value: Any) -> Reply:  # noqa: ANN401
-        return checking.call("check", (list(case.args), case.kwargs, case.expected, value), {})
-
-    def __enter__(self) -> Checker:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._stack.close()
+_DOUBTS = {"": "", "claimed": "a test rests on the program's own word about its objects", "low": WEAK}
 
 
-def _same_output(expected: str, printed: str, tolerance: float | None) -> bool:
-    """Equal line by line, spaces at line ends and empty lines at the end aside; numbers within the tolerance, if any."""
-    one, other = ([line.rstrip() for line in text.rstrip().splitlines()] for text in (expected, printed))
-    if one == other or tolerance is None:
-        return one == other
-    pairs = [(line.split(), theirs.split()) for line, theirs in zip(one, other, strict=False)]
-    return len(one) == len(other) and all(
-        len(words) == len(theirs) and all(_near(a, b, tolerance) for a, b in zip(words, theirs, strict=True))
-        for words, theirs in pairs
-    )
+def _disagreement(cases: dict[relay.Key, CaseResult], other: relay.Outcome) -> str:
+    """Why a pass in the program's process is not borne out by the tests between two processes; empty where it is."""
+    for key, case in cases.items():
+        theirs = other.cases.get(key)
+        if case.status == "pass" and (theirs is None or theirs.status != "pass"):
+            seen = "" if theirs is None else theirs.message or theirs.status
+            return f"the tests could not be carried between two processes ({case.call[:80]}: {seen[:120]})"
+    extra = next((case for key, case in other.cases.items() if key not in cases and case.status == "protocol"), None)
+    return extra.message if extra is not None else ""
 
 
-def _near(one: str, other: str, tolerance: float) -> bool:
+def _refused(part: _Part, reason: str) -> _Part:
+    case = CaseResult(status="skipped", call="", message=reason)
+    return part._replace(cases=[*part.cases, case], total=part.total + 1, why=reason)
+
+
+def _with_usage(part: _Part, candidate: Candidate) -> _Part:
+    return part._replace(cpu_s=candidate.report["cpu_s"], memory_mib=candidate.report["memory_mib"])
+
+
+def _printing(limits: Limits, case: Case) -> Limits:
+    """Room for an answer as long as the expected one."""
+    needed = 2 * len(str(case.expected).encode("utf-8", "surrogatepass")) + OUTPUT_ROOM
+    return limits.model_copy(update={"output_bytes": max(limits.output_bytes, needed)})
+
+
+def _joined(preamble: str, code: str) -> str:
+    """Put the preamble before the program, and the program's `from __future__` lines, which have to come first, before it."""
+    if not preamble:
+        return code
     try:
-        return one == other or math.isclose(float(one), float(other), rel_tol=tolerance, abs_tol=tolerance)
-    except ValueError:
-        return False
-
-
-def _called(candidate: Candidate, suite: Suite, checker: Checker) -> list[CaseResult]:
-    """Direct cases: call, compare."""
-    results = []
-    for case in suite.cases:
-        began = time.monotonic()
-        reply = candidate.call(case.name, case.args, case.kwargs)
-        result = _compared(case, reply, checker)
-        results.append(result.model_copy(update={"wall_s": time.monotonic() - began}))
-        if reply.status in LOST:
-            skipped = [CaseResult(status="skipped", call=one_line(rest.shown)) for rest in suite.cases[len(results) :]]
-            return results + skipped
-    if results and not candidate.quiet():
-        results[-1] = results[-1].model_copy(update={"status": "protocol", "message": UNASKED})
-    return results
-
-
-def _compared(case: Case, reply: Reply, checker: Checker) -> CaseResult:
-    expected = one_line(repr(case.expected) if case.raises is None else f"raises {case.raises}", MAX_SHOWN)
-    result = CaseResult(status="pass", call=one_line(case.shown, MAX_SHOWN), expected=expected)
-    if case.raises is not None:
-        if case.raises in reply.error:
-            return result
-        actual = _show(reply.value) if reply.status == "pass" else reply.message
-        status: CaseStatus = "wrong" if reply.status in ("pass", "error") else reply.status
-        return result.model_copy(update={"status": status, "actual": actual})
-    if reply.status != "pass":
-        return result.model_copy(update={"status": reply.status, "message": reply.message})
-    actual = _show(reply.value)
-    kind = checker.objection(case, reply.value)
-    if kind is None:
-        return result.model_copy(update={"actual": actual})
-    if not kind and actual == expected:
-        kind = f"equal in writing, but of type {type(reply.value).__name__}, not {type(case.expected).__name__}"
-    return result.model_copy(update={"status": "wrong", "actual": actual, "message": kind})
-
-
-def _shown(suite: Suite) -> list[str]:
-    return [case.shown for case in suite.cases] + [each.source for each in suite.statements if each.is_case]
-
-
-def _show(value: Any) -> str:  # noqa: ANN401
-    if isinstance(value, Opaque):
-        return one_line(value.shown, MAX_SHOWN)
-    try:
-        return one_line(repr(value), MAX_SHOWN)
-    except (ValueError, RecursionError):  # an integer of more digits than Python writes, or deep nesting
-        return f"a {type(value).__name__} too large to show"
+        body = parse(code).body
+    except SyntaxError:
+        body = []
+    futures = [node for node in body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
+    lines = code.split("\n")
+    for node in futures:
+        for number in range(node.lineno - 1, node.end_lineno or node.lineno):
+            lines[number] = ""
+    return "\n".join([*(ast.unparse(node) for node in futures), preamble, *lines])
 
 
 def _failed(reply: Reply, shown: str) -> CaseResult:
     return CaseResult(status=reply.status, call=one_line(shown, MAX_SHOWN), message=reply.message)
+
+
+def _skipped(case: Case) -> CaseResult:
+    return CaseResult(status="skipped", call=one_line(case.shown, MAX_SHOWN))
 
 
 def _with_rules(verdict: Verdict, results: list[CaseResult]) -> Verdict:
@@ -244,17 +252,33 @@ def _with_rules(verdict: Verdict, results: list[CaseResult]) -> Verdict:
     return verdict.model_copy(update=changes)
 
 
-def _verdict(cases: list[CaseResult], suite: Suite, loaded: Reply) -> Verdict:
+def _verdict(parts: list[_Part], suite: Suite) -> Verdict:
+    cases = tuple(case for part in parts for case in part.cases)
     passed = sum(case.status == "pass" for case in cases)
-    total = suite.total
-    good = 0 < total == passed == len(cases)
+    total = sum(part.total for part in parts)
+    failing = next((case for case in cases if case.status not in ("pass", "skipped")), None)
+    good = 0 < total == passed and failing is None
+    unloaded = next((part.loaded for part in parts if part.loaded.status != "pass"), None)
+    weakest = min(parts, key=lambda part: ("low", "claimed", "full").index(part.trust))
     if good:
         reason = "all cases pass"
-    elif loaded.status != "pass":
-        reason = f"the program does not load: {loaded.message}"
+    elif unloaded is not None:
+        reason = f"the program does not load: {unloaded.message}"
     elif total == 0:
         reason = "no tests"
+    elif failing is not None:
+        reason = f"{failing.status}: {failing.message or failing.call}"
     else:
-        worst = next(case for case in cases if case.status not in ("pass", "skipped"))
-        reason = f"{worst.status}: {worst.message or worst.call}"
-    return Verdict(verdict="pass" if good else "fail", reason=reason, passed=passed, total=total, cases=tuple(cases))
+        reason = weakest.why or "a test was skipped"
+    return Verdict(
+        verdict="pass" if good else "fail",
+        reason=reason,
+        passed=passed,
+        total=total,
+        cases=cases,
+        cpu_s=sum(part.cpu_s for part in parts),
+        memory_mib=max(part.memory_mib for part in parts),
+        trust=weakest.trust,
+        trust_reason=weakest.why,
+        method=parts[-1].method if len(parts) == 1 else weakest.method,
+    )

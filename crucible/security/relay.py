@@ -1,15 +1,21 @@
-"""Tests that are more than calls with literals: they run in a second sandbox, the tester's, and the judge passes the
-messages between it and the candidate's. What the tester reports is believed, for it runs the task's tests and no line of
-the candidate's."""
+"""Run tests that are more than calls with literals, in two ways.
+
+*Between two processes*: the tests run in a second sandbox, the tester's, and the judge passes the messages between it and
+the candidate's. What the tester reports is believed, for it runs the task's tests and no line of the candidate's. Not
+everything that Python does can be carried between two processes.
+
+*In the program's process*: the tests run as Python itself would run them. What that process reports is the program's claim.
+"""
 
 from __future__ import annotations
 
 import ast
 import marshal
+import secrets
 import time
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from crucible.security.base import Sandbox
 from crucible.security.candidate import LOST, MAX_MESSAGE, Candidate, Reply
@@ -21,34 +27,53 @@ from crucible.types import CaseResult, CaseStatus, Limits
 TESTER_S = 1.0
 """Beyond the candidate's wall time, which the tests' own work counts towards."""
 
+Key = tuple[int, str]
+"""A statement's number, and which of its results."""
+
+
+class Outcome(NamedTuple):
+    """What one run of the tests reported. skipped: what the tests themselves left out. doubt: "claimed" or "low" where a
+    pass rests on less than a value."""
+
+    loaded: Reply
+    cases: dict[Key, CaseResult]
+    skipped: frozenset[Key] = frozenset()
+    doubt: Literal["", "claimed", "low"] = ""
+
+    @property
+    def passes(self) -> bool:
+        return self.loaded.status == "pass" and all(
+            case.status == "pass" for key, case in self.cases.items() if key not in self.skipped
+        )
+
 
 @cache
 def runtime(*names: str) -> bytes:
-    """The sources of a sandbox's side of a test, compiled for the interpreter there, which is ours."""
+    """Compile the sources of a sandbox's side of a test for the interpreter there, which is ours."""
     package = files("crucible.security")
     source = "\n".join(package.joinpath(name).read_text() for name in names)
     return marshal.dumps(compile(source, names[-1], "exec", dont_inherit=True))
 
 
-def load(candidate: Candidate) -> Reply:
-    """Start the program as the tests' other side."""
-    return candidate.load("candidate", runtime=runtime("peer.py"))
-
-
-def run_tests(sandbox: Sandbox, candidate: Candidate, suite: Suite, limits: Limits) -> tuple[list[CaseResult], bool]:
-    """The cases' results, and whether any rests on the program's own word that two of its objects are equal."""
-    results: list[CaseResult] = []
-    claimed = False
+def between_two(sandbox: Sandbox, candidate: Candidate, suite: Suite, limits: Limits) -> Outcome:
+    """Run the tests in a sandbox of their own against the candidate's."""
+    loaded = candidate.load("candidate", runtime=runtime("peer.py"))
+    reports = _Reports(suite, secrets.token_hex(8))
+    if loaded.status != "pass":
+        return reports.outcome(loaded, None)
     lost: Reply | None = None
-    deadline = time.monotonic() + limits.wall_s + TESTER_S
     with sandbox.open(limits) as tester:
-        statements = [[each.source, each.is_case, each.is_method] for each in suite.statements]
         tester.order(
-            "tester", limits, runtime=runtime("peer.py", "tester.py"), statements=statements, names=list(suite.names)
+            "tester",
+            candidate.allowance,
+            runtime=runtime("peer.py", "runner.py", "tester.py"),
+            statements=reports.statements,
+            names=list(suite.names),
+            token=reports.token,
         )
         while True:
             try:
-                said = tester.receive(deadline)
+                said = tester.receive(time.monotonic() + limits.wall_s + TESTER_S)
             except (TimeoutError, EOFError, WireError) as error:
                 why: Literal["timeout", "error"] = "timeout" if isinstance(error, TimeoutError) else "error"
                 lost = lost or Reply(why, message=f"the tests did not end ({type(error).__name__})")
@@ -56,8 +81,7 @@ def run_tests(sandbox: Sandbox, candidate: Candidate, suite: Suite, limits: Limi
             if "done" in said:
                 break
             if "case" in said:
-                results.append(_reported(said, suite, lost))
-                claimed |= said["claimed"]
+                reports.add(said, lost)
                 lost = None
                 continue
             reply = candidate.ask(said)
@@ -70,43 +94,103 @@ def run_tests(sandbox: Sandbox, candidate: Candidate, suite: Suite, limits: Limi
             except (BrokenPipeError, WireError) as error:
                 lost = Reply("protocol", message=f"the answer cannot be passed on ({type(error).__name__})")
                 break
-    return _all_cases(results, suite, lost, candidate), claimed
+    return reports.outcome(loaded, lost)
 
 
-def run_together(candidate: Candidate, suite: Suite) -> tuple[Reply, list[CaseResult]]:
-    """Program and tests in one sandbox: whether the program loads, and what that process says of each case."""
-    statements = [[each.source, each.is_case, each.is_method] for each in suite.statements]
-    loaded = candidate.load("together", runtime=runtime("peer.py", "tester.py"), statements=statements)
-    results: list[CaseResult] = []
+def in_process(candidate: Candidate, suite: Suite) -> Outcome:
+    """Run the tests in the candidate's process, as Python itself would."""
+    reports = _Reports(suite, secrets.token_hex(16))
+    loaded = candidate.load(
+        "together", runtime=runtime("runner.py"), statements=reports.statements, token=reports.token
+    )
     lost: Reply | None = None
+    if loaded.status == "pass" and (loaded.said or {}).get("token") != reports.token:
+        loaded = Reply("protocol", message="the program reported in the tests' place")
     while loaded.status == "pass":
         reply = candidate.next()
-        if reply.status != "pass" or not isinstance(reply.said, dict) or "case" not in reply.said:
-            lost = None if reply.said is not None and "done" in reply.said else reply
+        if reply.status != "pass" or not isinstance(reply.said, dict):
+            lost = reply
             break
-        said = {"message": "", "expected": None, "actual": None, **reply.said}
-        if not _is_report(said, suite, len(results)):
+        if not reports.is_one(reply.said):
             lost = Reply("protocol", message="the report of the tests has no known form")
             break
-        results.append(_reported(said, suite, None))
-    return loaded, _all_cases(results, suite, lost, candidate)
+        if "done" in reply.said:
+            break
+        reports.add(reply.said, None)
+    return reports.outcome(loaded, lost)
 
 
-def _is_report(said: dict[str, Any], suite: Suite, number: int) -> bool:
-    """Whether a report of the candidate's own process is one, about a case there is and in its turn."""
-    texts = (said["expected"], said["actual"])
-    return (
-        type(said["case"]) is int
-        and 0 <= said["case"] < len(suite.statements)
-        and type(said.get("ok")) is bool
-        and type(said["message"]) is str
-        and all(text is None or type(text) is str for text in texts)
-        and number < suite.total
-    )
+class _Reports:
+    """Collects what a run says of each case, and knows which it has to hear of."""
+
+    def __init__(self, suite: Suite, token: str) -> None:
+        self.token = token
+        self.statements = [[each.source, each.kind, [key for key, _ in each.cases]] for each in suite.statements]
+        self._suite = suite
+        self._shown = {(number, key): text for number, each in enumerate(suite.statements) for key, text in each.cases}
+        self._cases: dict[Key, CaseResult] = {}
+        self._skipped: set[Key] = set()
+        self._doubt: Literal["", "claimed", "low"] = ""
+
+    def is_one(self, said: dict[str, Any]) -> bool:
+        """Whether a message is a report: in form, about a statement there is, not said before, and with the token."""
+        if said.get("token") != self.token:
+            return False
+        if "done" in said:
+            return True
+        texts = (said.get("expected"), said.get("actual"), said.get("skipped"))
+        return (
+            type(said.get("case")) is int
+            and 0 <= said["case"] < len(self.statements)
+            and type(said.get("ok")) is bool
+            and type(said.get("key")) is str
+            and type(said.get("message")) is str
+            and all(text is None or type(text) is str for text in texts)
+            and (said["case"], said["key"]) not in self._cases
+        )
+
+    def add(self, said: dict[str, Any], lost: Reply | None) -> None:
+        number, key = said["case"], said["key"]
+        source = self._shown.get((number, key)) or key or self._suite.statements[number].source
+        status: CaseStatus = "pass" if said["ok"] else "wrong"
+        message = said["message"]
+        if said["skipped"] is not None:
+            status, message = "skipped", f"the tests skip it: {said['skipped']}"
+            self._skipped.add((number, key))
+        elif said.get("crashed"):
+            status = lost.status if lost is not None else "error"
+            message = lost.message if lost is not None else message
+        if said.get("doubt") == "low" or (said.get("doubt") == "claimed" and not self._doubt):
+            self._doubt = said["doubt"]
+        call, expected = _halves(source)
+        self._cases[number, key] = CaseResult(
+            status=status,
+            call=one_line(call, MAX_SHOWN),
+            expected=one_line(said["expected"] or expected, MAX_SHOWN) if said["expected"] or expected else None,
+            actual=one_line(said["actual"], MAX_SHOWN) if said["actual"] else None,
+            message=one_line(message, MAX_MESSAGE),
+        )
+
+    def outcome(self, loaded: Reply, lost: Reply | None) -> Outcome:
+        """Return what was reported, in the tests' order. A case that was not reported is lost, those after it skipped."""
+        reply = loaded if loaded.status != "pass" else lost or Reply("error", message="the tests ended early")
+        cases: dict[Key, CaseResult] = {}
+        status, message = reply.status, reply.message
+        for key, text in self._shown.items():
+            if key in self._cases:
+                cases[key] = self._cases.pop(key)
+                continue
+            cases[key] = CaseResult(status=status, call=one_line(text, MAX_SHOWN), message=message)
+            if loaded.status == "pass":
+                status, message = "skipped", ""
+        cases |= self._cases  # what failed without being a case; tests of a base class from elsewhere
+        if lost is not None and all(case.status == "pass" for case in cases.values()):
+            cases[len(self.statements), ""] = CaseResult(status=lost.status, call="", message=lost.message)
+        return Outcome(loaded, cases, frozenset(self._skipped), self._doubt)
 
 
 def mutant(code: str) -> str:
-    """The program with nothing in its functions. Tests that pass on it prove nothing, or are not what decides."""
+    """Return the program with nothing in its functions. Tests that pass on it prove nothing, or are not what decides."""
     tree = ast.parse(code)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -114,39 +198,8 @@ def mutant(code: str) -> str:
     return ast.unparse(ast.fix_missing_locations(tree))
 
 
-def _reported(said: dict[str, Any], suite: Suite, lost: Reply | None) -> CaseResult:
-    source = suite.statements[said["case"]].source
-    status: CaseStatus = "pass" if said["ok"] else "wrong"
-    message = said["message"]
-    if said.get("crashed"):
-        status = lost.status if lost is not None else "error"
-        message = lost.message if lost is not None else message
-    call, expected = _halves(source)
-    return CaseResult(
-        status=status,
-        call=one_line(call, MAX_SHOWN),
-        expected=one_line(said["expected"] or expected, MAX_SHOWN) if said["expected"] or expected else None,
-        actual=one_line(said["actual"], MAX_SHOWN) if said["actual"] else None,
-        message=one_line(message, MAX_MESSAGE),
-    )
-
-
-def _all_cases(results: list[CaseResult], suite: Suite, lost: Reply | None, candidate: Candidate) -> list[CaseResult]:
-    """As many results as there are cases: the one that was lost, then skipped ones."""
-    missing = suite.total - len(results)
-    if missing > 0:
-        cases = [statement.source for statement in suite.statements if statement.is_case]
-        rest = cases[len(cases) - missing :]
-        reply = lost or Reply("error", message="the tests ended early")
-        results.append(CaseResult(status=reply.status, call=one_line(rest[0], MAX_SHOWN), message=reply.message))
-        results += [CaseResult(status="skipped", call=one_line(source, MAX_SHOWN)) for source in rest[1:]]
-    elif not candidate.quiet():
-        results.append(CaseResult(status="protocol", call="", message="the program wrote to the judge's pipe unasked"))
-    return results
-
-
 def _halves(source: str) -> tuple[str, str]:
-    """(what is called, what it is compared with) of an assert, for showing."""
+    """Return (what is called, what it is compared with) of an assert, for showing."""
     text = source.removeprefix("assert ")
     left, equals, right = text.partition(" == ")
     return (left, right) if equals else (text, "")

@@ -82,7 +82,7 @@ FORGERIES = {
     "the heap": "import gc\ndef solve(xs): return next((o for o in gc.get_objects() if isinstance(o, tuple) and len(o) == 2 and o[0] == [1, 2, 3]), None)",
     "right once only": "calls = []\ndef solve(xs):\n    calls.append(1)\n    return sum(x * x for x in xs if x % 2 == 0) if len(calls) == 1 else -1",
     "sleeping": "import time\ndef solve(xs): time.sleep(60)",
-    "drip": "import time\ndef solve(xs):\n    time.sleep(0.9)\n    return sum(x * x for x in xs if x % 2 == 0)",
+    "drip": "import time\ndef solve(xs):\n    time.sleep(1.7)\n    return sum(x * x for x in xs if x % 2 == 0)",
     "clock stopped": "import time\ntime.monotonic = time.time = lambda: 0\ndef solve(xs):\n    while True: pass",
     "memory": "def solve(xs): return len(bytearray(1 << 30))",
     "a module that answers all": "import sys, types\nclass M(types.ModuleType):\n    def __getattr__(self, n): return lambda *a: 4\nsys.modules['solution'] = M('solution')",
@@ -93,7 +93,10 @@ FORGERIES = {
 def test_no_forgery_passes(judge: SandboxJudge, code: str) -> None:
     task = SQUARES.model_copy(update={"limits": SHORT.model_copy(update={"wall_s": 1.5})})
     verdict = judge.judge(code, task)
-    assert verdict.verdict == "fail" and verdict.passed < verdict.total
+    if code == FORGERIES["an object equal to everything"]:  # Python agrees with it, and nobody else does
+        assert (verdict.verdict, verdict.trust, verdict.method) == ("pass", "low", "process")
+    else:
+        assert verdict.verdict == "fail" and verdict.passed < verdict.total
     assert all(len(text) <= 310 for case in verdict.cases for text in (case.call, case.message, case.actual or ""))
 
 
@@ -121,8 +124,6 @@ def test_a_failing_case_says_what_happened(judge: SandboxJudge, code: str, statu
     ("returned", "expected", "passes"),
     [
         ("2.0", "2", True),
-        ("True", "1", False),
-        ("1", "True", False),
         ("(1, 2)", "[1, 2]", False),
         ("[1, 2]", "[1, 2]", True),
         ("{1, 2}", "{2, 1}", True),
@@ -175,10 +176,19 @@ def test_the_tests_are_not_in_the_programs_sandbox(judge: SandboxJudge) -> None:
         "import gc, os, sys\ndef f(x):\n    hay = repr(gc.get_objects()) + repr(sys.argv) + repr(os.listdir('/work'))\n"
         "    return '-'.join(['canary', 'in', 'the', 'tests']) in hay"
     )
-    assert (
-        verdict_on(judge, code, "SECRET = 'canary-in-the-tests'\nassert f(1) is False or SECRET == ''").verdict
-        == "pass"
-    )
+    verdict = verdict_on(judge, code, "assert f(1) is False\nassert f(2) == 'canary-in-the-tests'")
+    assert [case.status for case in verdict.cases] == ["pass", "wrong"]
+
+
+@pytest.mark.parametrize(("returned", "expected"), [("True", "1"), ("1", "True"), ("[1, 0]", "[True, False]")])
+def test_true_for_one_is_equal_to_python_and_of_low_trust(judge: SandboxJudge, returned: str, expected: str) -> None:
+    verdict = verdict_on(judge, f"def f(): return {returned}", f"assert f() == {expected}")
+    assert (verdict.verdict, verdict.trust) == ("pass", "low") and "True" in verdict.trust_reason
+
+
+def test_true_for_one_in_an_example_is_wrong(judge: SandboxJudge) -> None:
+    task = Task(prompt="p", entry_point="f", examples=(Example(input=[], output=1),))
+    assert judge.judge("def f(): return True", task).verdict == "fail"
 
 
 def test_doctests_and_expected_exceptions(judge: SandboxJudge) -> None:

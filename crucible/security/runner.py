@@ -1,0 +1,371 @@
+"""Runs a task's tests in order and reports each case. Follows guest.py, in the tester's sandbox or in the program's.
+
+The tests are written for a program beside them: its names are put among theirs, and a module that they import and that does
+not exist is the program. Each report carries the token of its order.
+"""
+
+import ast
+import builtins
+import importlib.abc
+import importlib.machinery
+import posix
+import sys
+
+
+class Recording(ast.NodeTransformer):
+    """Turns `a == b` into a call that returns the same and remembers what was compared."""
+
+    def __init__(self, everywhere):
+        self.everywhere = everywhere
+
+    def visit_Assert(self, node):
+        if not self.everywhere:
+            node.test = self.recorded(node.test)
+            return node
+        return self.generic_visit(node)
+
+    def visit_Compare(self, node):
+        self.generic_visit(node)
+        return self.recorded(node) if self.everywhere else node
+
+    def recorded(self, node):
+        if not (isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.ops[0], ast.Eq)):
+            return node
+        call = ast.Call(ast.Name("__same__", ast.Load()), [node.left, node.comparators[0]], [])
+        return ast.copy_location(call, node)
+
+
+LIBRARIES = frozenset(
+    "attr bs4 cv2 django flask hypothesis lxml matplotlib mock mpmath networkx nltk nose numpy pandas parameterized pluggy "
+    "pydantic pytest requests scipy seaborn skimage sklearn sympy tensorflow torch tqdm yaml".split()
+)
+"""Never the program, though the sandbox lacks them: else it could supply the very functions that compare."""
+
+
+def absent(module, name):
+    """What a library that is not there has: marks, which say nothing about the program."""
+    if (module, name) != ("pytest", "mark"):
+        raise ImportError(f"the tests use {module}.{name}, and {module} is not in the sandbox; use unittest")
+    return Marks()
+
+
+class Marks:
+    def __getattr__(self, name):
+        if name in ("parametrize", "usefixtures"):
+            raise ImportError(f"the tests use pytest.mark.{name}, and pytest is not in the sandbox; use unittest")
+        return self
+
+    def __call__(self, *args, **kwargs):
+        return args[0] if len(args) == 1 and callable(args[0]) and not kwargs else self
+
+
+class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Serves the modules that the tests name and nobody else has: libraries, and the program where it is elsewhere."""
+
+    def __init__(self, names, program=None):
+        self.names, self.program = names, program
+
+    def find_spec(self, name, path=None, target=None):
+        is_library = name.partition(".")[0] in LIBRARIES
+        if name not in self.names or (self.program is None and not is_library):
+            return None
+        return importlib.machinery.ModuleSpec(name, self, is_package=True)
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        name = module.__name__.partition(".")[0]
+        is_library = name in LIBRARIES
+        module.__getattr__ = (lambda attribute: absent(name, attribute)) if is_library else self.program.__getattr__
+
+
+def imported(statements):
+    """The modules that the tests import, with the packages they are in."""
+    names = set()
+    for source, kind, _ in statements:
+        if kind == "code":
+            tree = ast.parse(source)
+        elif kind == "doctest":
+            tree = ast.parse("\n".join(line.strip()[4:] for line in source.splitlines() if is_import(line)))
+        else:
+            continue
+        for node in ast.walk(tree):
+            found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            found += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names |= {name.rsplit(".", dots)[0] for name in found for dots in range(name.count(".") + 1)}
+    return names
+
+
+def is_import(line):
+    if not line.strip().startswith((">>> import ", ">>> from ")):
+        return False
+    try:
+        ast.parse(line.strip()[4:])
+    except SyntaxError:
+        return False
+    return True
+
+
+class Runner:
+    """Runs statements in `module`. begin: called before each case; doubt: whether its result rests on less than a value."""
+
+    def __init__(self, pipe, module, token, everywhere=False):
+        self.pipe, self.module, self.token, self.everywhere = pipe, module, token, everywhere
+        self.names = module.__dict__
+        self.flags = 0
+        self.compared = None
+        self.number = 0
+        self.names.update(__same__=self.same, __builtins__=builtins)
+        sys.modules["__main__"] = module
+
+    def same(self, left, right):
+        self.compared = (left, right)
+        return left == right
+
+    def begin(self):
+        self.compared = None
+
+    def doubt(self):
+        return ""
+
+    def run(self, statements):
+        for self.number, (source, kind, keys) in enumerate(statements):
+            getattr(self, f"run_{kind}")(source, keys)
+        self.pipe.write({"done": True, "token": self.token})
+
+    # ---- reports
+
+    def report(self, key, error=None, skipped=None):
+        result = {"case": self.number, "key": key, "ok": error is None, "skipped": skipped, "token": self.token}
+        result.update(message="", expected=None, actual=None, crashed=False, doubt=self.doubt())
+        if error is not None:
+            is_failure = isinstance(error, AssertionError)
+            result["message"] = worded(error) if is_failure else f"{type(error).__name__}: {worded(error)}"[:300]
+            result["crashed"] = not is_failure
+            if self.compared is not None:
+                result.update(actual=shown(self.compared[0]), expected=shown(self.compared[1]))
+        self.pipe.write(result)
+
+    def guarded(self, key, work, reports=True):
+        """Do the work of one case and report how it went; a statement that is no case reports its failure alone."""
+        self.begin()
+        try:
+            work()
+        except BaseException as error:
+            skip = getattr(sys.modules.get("unittest.case"), "SkipTest", None)
+            if skip is not None and isinstance(error, skip):
+                self.report(key, skipped=worded(error))
+            else:
+                self.report(key, error)
+        else:
+            if reports:
+                self.report(key)
+
+    # ---- the kinds of statements
+
+    def run_code(self, source, keys):
+        self.guarded("", lambda: self.execute(source), bool(keys))
+
+    def execute(self, source):
+        digits = sys.get_int_max_str_digits()
+        sys.set_int_max_str_digits(0)
+        try:
+            tree = ast.parse(source)
+            for node in tree.body:
+                if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+                    import __future__
+
+                    for alias in node.names:
+                        self.flags |= getattr(__future__, alias.name).compiler_flag
+            tree = ast.fix_missing_locations(Recording(self.everywhere).visit(tree))
+            code = compile(tree, "tests.py", "exec", self.flags, True)
+        finally:
+            sys.set_int_max_str_digits(digits)
+        exec(code, self.names)
+
+    def run_function(self, source, keys):
+        def work():
+            function = self.names[source]
+            self.hook("setup_function", function)
+            try:
+                finish(function())
+            finally:
+                self.hook("teardown_function", function)
+
+        self.guarded(source, work)
+
+    def hook(self, name, argument):
+        hook = self.names.get(name)
+        if hook is not None:
+            hook(argument) if hook.__code__.co_argcount else hook()
+
+    def run_class(self, source, keys):
+        cls = self.names.get(source)
+        method(cls, "setup_class")
+        for key in keys:
+            self.guarded(key, lambda key=key: run_one(cls(), key.partition(".")[2]))
+        method(cls, "teardown_class")
+
+    def run_unittest(self, source, keys):
+        import unittest
+
+        runner, left = self, dict.fromkeys(keys)
+
+        class Result(unittest.TestResult):
+            def startTest(self, test):
+                super().startTest(test)
+                self.error = self.skip = None
+                runner.begin()
+
+            def note(self, test, err):
+                self.error = self.error or err[1]
+                if not isinstance(test, unittest.TestCase):  # a class's or a module's fixture: its tests do not run
+                    self.broken = err[1]
+
+            def addError(self, test, err):
+                super().addError(test, err)
+                self.note(test, err)
+
+            def addFailure(self, test, err):
+                super().addFailure(test, err)
+                self.note(test, err)
+
+            def addSubTest(self, test, subtest, err):
+                super().addSubTest(test, subtest, err)
+                if err is not None:
+                    self.note(test, err)
+
+            def addSkip(self, test, reason):
+                super().addSkip(test, reason)
+                self.skip = str(reason)
+                if not isinstance(test, unittest.TestCase):
+                    self.broken = reason
+
+            def addUnexpectedSuccess(self, test):
+                super().addUnexpectedSuccess(test)
+                self.error = AssertionError("a test that is expected to fail did not")
+
+            def stopTest(self, test):
+                super().stopTest(test)
+                key = f"{type(test).__name__}.{test._testMethodName}"
+                left.pop(key, None)
+                runner.report(key, self.error, None if self.error is not None else self.skip)
+
+        result = Result()
+        result.error = result.skip = result.broken = None
+        found = [self.names.get(name) for name in source.split()]
+        classes = [cls for cls in found if isinstance(cls, type) and issubclass(cls, unittest.TestCase)]
+        load = unittest.TestLoader().loadTestsFromTestCase
+        try:
+            unittest.TestSuite([load(cls) for cls in classes]).run(result)
+        except BaseException as error:
+            result.broken = error
+        self.begin()
+        for key in left:
+            if isinstance(result.broken, str):
+                self.report(key, skipped=result.broken)
+            else:
+                self.report(key, result.broken or AssertionError("the test did not run"))
+
+    def run_doctest(self, source, keys):
+        import doctest
+
+        runner = self
+
+        class Session(doctest.DocTestRunner):
+            def report_start(self, out, test, example):
+                runner.begin()
+
+            def report_success(self, out, test, example, got):
+                if str(number(test, example)) in keys:
+                    runner.report(str(number(test, example)))
+
+            def report_failure(self, out, test, example, got):
+                runner.compared = (Text(got), Text(example.want))
+                runner.report(str(number(test, example)), AssertionError(""))
+
+            def report_unexpected_exception(self, out, test, example, exc_info):
+                runner.report(str(number(test, example)), exc_info[1])
+
+        try:
+            test = doctest.DocTestParser().get_doctest(source, dict(self.names), "tests", "tests.py", 0)
+            Session(verbose=False).run(test, out=lambda text: None)
+        except BaseException as error:
+            self.report("", error)
+
+
+def number(test, example):
+    """The example's place in its session; examples that look alike are equal."""
+    return next(place for place, each in enumerate(test.examples) if each is example)
+
+
+class Text(str):
+    """A text that shows itself without quotes."""
+
+    def __repr__(self):
+        return self.rstrip("\n")
+
+
+def run_one(test, name):
+    """Call a method of a plain test class between its set-up and its tear-down."""
+    method(test, "setup_method", name)
+    try:
+        finish(getattr(test, name)())
+    finally:
+        method(test, "teardown_method", name)
+
+
+def method(owner, name, *args):
+    hook = getattr(owner, name, None)
+    if hook is not None:
+        code = getattr(hook, "__code__", None)
+        hook(*args[: code.co_argcount - 1 if code else 0])
+
+
+def finish(value):
+    """Run what an asynchronous test gave."""
+    import inspect
+
+    if inspect.iscoroutine(value):
+        import asyncio
+
+        asyncio.run(value)
+
+
+def worded(error):
+    try:
+        return str(error)[:300]
+    except Exception as other:
+        return f"its message raises {type(other).__name__}"
+
+
+def shown(value):
+    try:
+        return repr(value)[:300]
+    except Exception as error:
+        return f"<repr raises {type(error).__name__}>"
+
+
+def together(pipe, code, statements, token):
+    """Run the tests in the program's process, as Python itself would. What is reported is the program's claim: it could
+    find the pipe and the token, which it is not handed."""
+    sink = 64 + int.from_bytes(posix.urandom(1), "big") // 2
+    posix.dup2(pipe.sink, sink)
+    posix.close(pipe.sink)
+    pipe.sink = sink
+    try:
+        module = load(code, "solution")
+        names = imported(statements)
+        sys.meta_path.append(Finder(names))
+        for name in sorted(names):
+            try:
+                __import__(name)
+            except ImportError:
+                if name.partition(".")[0] not in LIBRARIES:
+                    sys.modules[name] = module
+        pipe.write({"value": True, "token": token})
+    except BaseException as error:
+        pipe.write(failure(error))
+        return
+    Runner(pipe, module, token).run(statements)
