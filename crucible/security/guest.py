@@ -136,7 +136,8 @@ def open_streams():
     streams |= {f"{folder}/{number}": number for folder in ("/dev/fd", "/proc/self/fd") for number in range(3)}
 
     def open(file, *args, **kwargs):
-        number = streams.get(file) if isinstance(file, str) else None
+        name = file.__fspath__() if hasattr(file, "__fspath__") else file
+        number = streams.get(name) if isinstance(name, str) else None
         return real(file if number is None else posix.dup(number), *args, **kwargs)
 
     builtins.open = io.open = open

@@ -113,3 +113,71 @@ def test_a_broken_checker_is_the_tasks_fault(sandbox: Sandbox, checker: str) -> 
     task = Task(prompt="p", entry_point="f", examples=(Example(input=[1], output=1),), checker=checker, limits=LIMITS)
     with pytest.raises(InputError, match="checker"):
         SandboxJudge(sandbox).judge("def f(n):\n    return n", task)
+
+
+STREAMS = {
+    "exit": "print(1)\nexit()",
+    "quit": "print(1)\nquit()",
+    "its file's name": "import os\nprint(1 if os.path.basename(__file__) else 0)",
+    "stdin by name": "print(open('/dev/stdin').read().strip())",
+    "stdin by its number": "print(open('/proc/self/fd/0').read().strip())",
+    "stdin by pathlib": "import pathlib\nprint(pathlib.Path('/dev/stdin').read_text().strip())",
+    "a thread with a large stack": (
+        "import sys, threading\nthreading.stack_size(512 << 20)\nsys.setrecursionlimit(10 ** 6)\n"
+        "def deep(n):\n    return 1 if n == 0 else deep(n - 1)\n"
+        "t = threading.Thread(target=lambda: print(deep(20000)))\nt.start()\nt.join()"
+    ),
+    "its own lines": "import inspect\ndef f():\n    return 1\nprint(len(inspect.getsource(f).splitlines()) - 1)",
+}
+
+
+@pytest.mark.parametrize("code", STREAMS.values(), ids=STREAMS)
+def test_a_program_finds_what_python_always_has(sandbox: Sandbox, code: str) -> None:
+    verdict = printed(sandbox, code, ("1\n", "1"))
+    assert verdict.verdict == "pass", verdict.cases
+
+
+@pytest.mark.parametrize(
+    ("expected", "said", "verdict"),
+    [
+        ("1000000", "1000001", "fail"),
+        ("1e6", "1000000.5", "pass"),
+        ("10", "1_0", "fail"),
+        ("nan", "NaN", "pass"),
+        ("inf", "Infinity", "pass"),
+        ("0.5 m", "0.5000001 m", "pass"),
+        ("7", "+7", "pass"),
+        ("1", "one", "fail"),
+        ("12345678901234567890", "12345678901234567891", "fail"),
+    ],
+)
+def test_the_tolerance_is_for_numbers_that_are_no_integers(
+    sandbox: Sandbox, expected: str, said: str, verdict: str
+) -> None:
+    assert printed(sandbox, f"print({said!r})", ("", expected), tolerance=1e-6).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("1\n2", "pass"),
+        ("1\r\n2\r\n", "pass"),
+        ("1\r2", "fail"),
+        ("1\x0c2", "fail"),
+        ("1\x852", "fail"),
+        ("1\u20282", "fail"),
+    ],
+)
+def test_lines_end_with_newlines_alone(sandbox: Sandbox, text: str, verdict: str) -> None:
+    code = f"import sys\nsys.stdout.buffer.write({text.encode()!r})"
+    assert printed(sandbox, code, ("", "1\n2\n")).verdict == verdict
+
+
+def test_a_long_expected_output_makes_room_for_itself(sandbox: Sandbox) -> None:
+    assert printed(sandbox, "print('12345\\n' * 400000)", ("", "12345\n" * 400_000)).verdict == "pass"
+
+
+def test_the_programs_future_imports_come_before_the_preamble(sandbox: Sandbox) -> None:
+    code = "from __future__ import annotations\nprint(math.floor(1.5))"
+    task = Task(prompt="p", preamble="import math", examples=(Example(input="", output="1"),), limits=LIMITS)
+    assert SandboxJudge(sandbox).judge(code, task).verdict == "pass"
