@@ -8,11 +8,12 @@ READY  := $(VENV)/.ready
 # Tests wait more than they compute: two at a time take two thirds of the time on two cores.
 WORKERS ?= 2
 
-.PHONY: help setup demo test lint format bench docs lock clean
+.PHONY: help setup demo test differential lint format bench docs lock clean
 
 help:
 	@echo "make demo    set up, fetch the 1.5B model, solve a task in the sandbox, find it again in memory"
 	@echo "make test    set up, fetch the smallest model, run all tests"
+	@echo "make differential   judge all pairs of tests and programs, by Crucible and by CPython"
 	@echo "make lint    ruff, mypy --strict, import directions"
 	@echo "make bench   measure Crucible's own overhead"
 	@echo "make docs    rewrite docs/cli.md from the commands' help"
@@ -34,6 +35,9 @@ demo: $(READY)
 test: $(READY)
 	@$(BIN)/crucible models pull smollm2-135m
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+differential: $(READY)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --differential tests/security/test_differential.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
