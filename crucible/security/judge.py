@@ -155,7 +155,7 @@ class SandboxJudge:
             return part
         if not self._low_trust:
             return _refused(part, f"refused: {why}; sandbox.low_trust is off")
-        if self._passes_without_functions(code, suite, task):
+        if all(self._passes_in_process(mutant, suite, task) for mutant in relay.mutants(code)):
             return _refused(
                 part, "the tests pass without the program's functions: they prove nothing, or were made to pass"
             )
@@ -170,8 +170,8 @@ class SandboxJudge:
             explained = candidate.explain(cases)
         return outcome._replace(cases=dict(zip([*outcome.cases, (-1, "")], explained, strict=False)))
 
-    def _passes_without_functions(self, code: str, suite: Suite, task: Task) -> bool:
-        with Candidate(self._sandbox, relay.mutant(code), task.limits, task.preamble) as candidate:
+    def _passes_in_process(self, code: str, suite: Suite, task: Task) -> bool:
+        with Candidate(self._sandbox, code, task.limits, task.preamble) as candidate:
             return relay.in_process(candidate, suite).passes
 
 

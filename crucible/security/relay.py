@@ -189,13 +189,27 @@ class _Reports:
         return Outcome(loaded, cases, frozenset(self._skipped), self._doubt)
 
 
-def mutant(code: str) -> str:
-    """Return the program with nothing in its functions. Tests that pass on it prove nothing, or are not what decides."""
+def mutants(code: str) -> list[str]:
+    """Return known-bad variants of a program: tests that pass on all of them prove nothing, or are not what decides.
+
+    The first has nothing in its functions. Where classes or values may be what is asked for, the second lacks all
+    definitions."""
     tree = ast.parse(code)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [ast.Return(ast.Constant(None))]
-    return ast.unparse(ast.fix_missing_locations(tree))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    has_classes = any(isinstance(node, ast.ClassDef) for node in ast.walk(tree))
+    for node in functions:
+        node.body = [ast.Return(ast.Constant(None))]
+    emptied = ast.unparse(ast.fix_missing_locations(tree))
+    if functions and not has_classes:
+        return [emptied]
+    tree.body = [node for node in tree.body if not _defines(node)]
+    return [emptied, ast.unparse(tree)]
+
+
+def _defines(node: ast.stmt) -> bool:
+    if isinstance(node, ast.Assign):
+        return all(isinstance(target, ast.Name | ast.Tuple) for target in node.targets)
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.AnnAssign)
 
 
 def _halves(source: str) -> tuple[str, str]:

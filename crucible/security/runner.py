@@ -347,6 +347,19 @@ def shown(value):
         return f"<repr raises {type(error).__name__}>"
 
 
+def stand_in(name, module, is_package):
+    """Make the program importable under a name that the tests give it."""
+    found = module
+    if is_package:
+        found = type(sys)(name)
+        found.__path__ = []
+        found.__getattr__ = lambda attribute: getattr(module, attribute)
+    sys.modules[name] = found
+    package, _, last = name.rpartition(".")
+    if package:
+        setattr(sys.modules[package], last, found)
+
+
 def together(pipe, code, statements, token):
     """Run the tests in the program's process, as Python itself would. What is reported is the program's claim: it could
     find the pipe and the token, which it is not handed."""
@@ -363,7 +376,7 @@ def together(pipe, code, statements, token):
                 __import__(name)
             except ImportError:
                 if name.partition(".")[0] not in LIBRARIES:
-                    sys.modules[name] = module
+                    stand_in(name, module, is_package=any(other.startswith(f"{name}.") for other in names))
         pipe.write({"value": True, "token": token})
     except BaseException as error:
         pipe.write(failure(error))
