@@ -2,6 +2,8 @@
 
 Each of them is wrong. A forgery may pass where the tests need the program's own process, for nothing else tells the user the
 truth about honest programs there; then the verdict says so, and no reward or memory is made of it.
+
+Each is tried on three forms of tests by default, and on all of them with `--thorough` (`make thorough`).
 """
 
 from __future__ import annotations
@@ -25,6 +27,11 @@ FORMS = {
     "statements": (
         "import math\nCASES = [([1, 2, 3], 4), ([], 0), ([2, 4], 20)]\nfor xs, want in CASES:\n    assert f(xs) == want\n"
         "assert math.isclose(f([2]), 4)\nassert abs(f([4, 5]) - 16) < 1e-9"
+    ),
+    "doctests of calls": ">>> f([1, 2, 3])\n4\n>>> f([])\n0\n>>> f([2, 4])\n20",
+    "check(candidate)": (
+        "def check(candidate):\n    for xs, want in [([], 0), ([1, 2, 3], 4), ([2, 4], 20)]:\n"
+        "        assert candidate(xs) == want\n    assert candidate((2, 2)) == 8\ncheck(f)"
     ),
     "functions": (
         "def test_some(want=4):\n    assert f([1, 2, 3]) == want\ndef test_none():\n    assert sorted([f([])]) == [0]\n"
@@ -59,11 +66,13 @@ def test_an_honest_program_passes(sandbox: Sandbox, tests: str) -> None:
     assert verdict.verdict == "pass", verdict.reason
 
 
-@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
-def test_a_forgery_fails_or_is_of_low_trust(sandbox: Sandbox, program: str) -> None:
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_forgery_fails_or_is_of_low_trust(sandbox: Sandbox, name: str, request: pytest.FixtureRequest) -> None:
+    first = 3 * list(PROGRAMS).index(name)
+    some = [list(FORMS)[number % len(FORMS)] for number in range(first, first + 3)]
     trusted = {}
-    for form, tests in FORMS.items():
-        verdict = SandboxJudge(sandbox).judge(program, Task(prompt="p", tests=tests, limits=LIMITS))
+    for form in FORMS if request.config.getoption("--thorough") else some:
+        verdict = SandboxJudge(sandbox).judge(PROGRAMS[name], Task(prompt="p", tests=FORMS[form], limits=LIMITS))
         if verdict.verdict == "pass" and verdict.trust != "low":
             trusted[form] = f"{verdict.trust}: {verdict.reason}"
     assert not trusted
