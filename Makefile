@@ -8,12 +8,12 @@ READY  := $(VENV)/.ready
 # Tests wait more than they compute: two at a time take two thirds of the time on two cores.
 WORKERS ?= 2
 
-.PHONY: help setup demo test differential lint format bench docs lock clean
+.PHONY: help setup demo test thorough lint format bench docs lock clean
 
 help:
 	@echo "make demo    set up, fetch the 1.5B model, solve a task in the sandbox, find it again in memory"
 	@echo "make test    set up, fetch the smallest model, run all tests"
-	@echo "make differential   judge all pairs of tests and programs, by Crucible and by CPython"
+	@echo "make thorough  judge all pairs of tests and programs as CPython does, and all forgeries"
 	@echo "make lint    ruff, mypy --strict, import directions"
 	@echo "make bench   measure Crucible's own overhead"
 	@echo "make docs    rewrite docs/cli.md from the commands' help"
@@ -36,8 +36,8 @@ test: $(READY)
 	@$(BIN)/crucible models pull smollm2-135m
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-differential: $(READY)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --differential tests/security/test_differential.py
+thorough: $(READY)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --thorough tests/security/test_differential.py tests/security/test_forgeries.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -39,7 +39,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--differential", action="store_true", help="judge every pair of the differential test")
+    parser.addoption("--thorough", action="store_true", help="judge every pair and every forgery, not a sample")
 
 
 @pytest.fixture(autouse=True)
