@@ -132,6 +132,8 @@ class Runner:
     def run(self, statements):
         for self.number, (source, kind, keys) in enumerate(statements):
             getattr(self, f"run_{kind}")(source, keys)
+        self.number = 0
+        self.guarded("asserts", still_fail, reports=False)
         self.pipe.write({"done": True, "token": self.token})
 
     # ---- reports
@@ -293,6 +295,32 @@ class Runner:
             Session(verbose=False).run(test, out=lambda text: None)
         except BaseException as error:
             self.report("", error)
+
+
+MUST_FAIL = {
+    "assertEqual": (1, 2),
+    "assertTrue": (False,),
+    "assertFalse": (True,),
+    "assertIs": (None, 1),
+    "assertIn": (1, []),
+    "assertAlmostEqual": (1, 2),
+    "assertCountEqual": ([1], []),
+    "assertRaises": (ValueError, int),
+    "fail": (),
+}
+
+
+def still_fail():
+    """Raise where what compares was made to agree with everything."""
+    unittest, doctest = sys.modules.get("unittest"), sys.modules.get("doctest")
+    for name, args in MUST_FAIL.items() if unittest is not None else ():
+        try:
+            getattr(unittest.TestCase(), name)(*args)
+        except AssertionError:
+            continue
+        raise RuntimeError(f"unittest's {name} was changed: it does not fail any more")
+    if doctest is not None and doctest.OutputChecker().check_output("1\n", "2\n", 0):
+        raise RuntimeError("doctest was changed: it takes 2 for 1")
 
 
 def number(test, example):
