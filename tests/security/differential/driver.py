@@ -118,7 +118,7 @@ def run_tests(module, tests, entry):
     try:
         tree = ast.parse(tests)
     except SyntaxError:
-        run_doctest(tests, module)
+        run_doctest(io.StringIO(tests, newline=None).read(), module)  # line ends as in a file that is read
         return
     if "unittest" in tests:
         import unittest
