@@ -12,6 +12,7 @@ import importlib.abc
 import importlib.machinery
 import inspect
 import io
+import linecache
 import os
 import sys
 import types
@@ -49,8 +50,10 @@ def imported(tree):
 def start(program):
     """The module with the program in it. The program sees the name `solution`, the tests `__main__`."""
     module = types.ModuleType("solution")
+    module.__file__ = "/work/solution.py"
+    linecache.cache[module.__file__] = (len(program), None, program.splitlines(True), module.__file__)
     sys.modules["solution"] = module
-    exec(compile(program, "solution.py", "exec", dont_inherit=True), module.__dict__)
+    exec(compile(program, module.__file__, "exec", dont_inherit=True), module.__dict__)
     module.__name__ = "__main__"
     sys.modules["__main__"] = module
     return module
@@ -115,7 +118,7 @@ def run_tests(module, tests, entry):
     try:
         tree = ast.parse(tests)
     except SyntaxError:
-        run_doctest(tests, module)
+        run_doctest(io.StringIO(tests, newline=None).read(), module)  # line ends as in a file that is read
         return
     if "unittest" in tests:
         import unittest
@@ -135,9 +138,9 @@ def run_tests(module, tests, entry):
     call(own.get("setup_module", lambda: None))
     for value in own.values():
         if inspect.isfunction(value) and is_test(value):
-            call(own.get("setup_function", lambda: None))
+            call(own.get("setup_function", lambda: None), value)
             call(value)
-            call(own.get("teardown_function", lambda: None))
+            call(own.get("teardown_function", lambda: None), value)
     for cls in classes:
         if cls.__name__.startswith("Test") and cls not in cases:
             run_class(cls)
