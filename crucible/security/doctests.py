@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from crucible.errors import InputError
 
 Example = doctest.Example
+SKIP = doctest.SKIP
 
 
 def is_session(text: str) -> bool:
@@ -27,7 +28,8 @@ def examples(session: str) -> list[Example]:
 
 def checked(found: list[Example]) -> list[int]:
     """Return the numbers of the examples that are cases: those with an answer, or all where none has one."""
-    return [number for number, each in enumerate(found) if _answers(each)] or list(range(len(found)))
+    run = [number for number, each in enumerate(found) if not each.options.get(doctest.SKIP)]
+    return [number for number in run if _answers(found[number])] or run
 
 
 def docstrings(tree: ast.Module) -> Iterator[str]:

@@ -148,6 +148,8 @@ class SandboxJudge:
         if not why:
             other = self._between_two(code, suite, task, number)
             why = _disagreement(cases, other)
+            if own.skipped - other.skipped:
+                why = why or "a test is skipped in the program's process alone"
             if not why:
                 return part._replace(trust=other.doubt or "full", why=_DOUBTS[other.doubt])
         part = part._replace(method="process", trust="low", why=why)

@@ -199,7 +199,13 @@ def mutants(code: str) -> list[str]:
             node.body = [ast.Return(ast.Constant(None))]
     emptied = ast.unparse(ast.fix_missing_locations(tree))
     tree.body = [node for node in tree.body if not _defines(node)]
+    used = {node.id for each in tree.body for node in ast.walk(each) if isinstance(node, ast.Name)}
+    tree.body = [node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom) or _binds(node) & used]
     return [emptied, ast.unparse(tree)]
+
+
+def _binds(node: ast.Import | ast.ImportFrom) -> set[str]:
+    return {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
 
 
 def _defines(node: ast.stmt) -> bool:

@@ -187,6 +187,10 @@ class Runner:
         exec(code, self.names)
 
     def run_function(self, source, keys):
+        if source not in self.names:
+            self.report(source, skipped="it is not defined")
+            return
+
         def work():
             function = self.names[source]
             self.hook("setup_function", function)
@@ -204,6 +208,10 @@ class Runner:
 
     def run_class(self, source, keys):
         cls = self.names.get(source)
+        if cls is None:
+            for key in keys:
+                self.report(key, skipped="it is not defined")
+            return
         method(cls, "setup_class")
         for key in keys:
             self.guarded(key, lambda key=key: run_one(cls(), key.partition(".")[2]))
@@ -265,8 +273,11 @@ class Runner:
             result.broken = error
         self.begin()
         for key in left:
-            if isinstance(result.broken, str):
-                self.report(key, skipped=result.broken)
+            is_gone = result.broken is None and not hasattr(
+                self.names.get(key.partition(".")[0]), key.partition(".")[2]
+            )
+            if isinstance(result.broken, str) or is_gone:
+                self.report(key, skipped=result.broken or "it is not defined")
             else:
                 self.report(key, result.broken or AssertionError("the test did not run"))
 

@@ -90,7 +90,7 @@ def parse_suite(task: Task) -> Suite:
             raise InputError(f"the tests have {len(task.tests)} characters, {MAX_TESTS_CHARS} are allowed")
         entry = task.entry_point or _from_prompt(task.prompt)
         if task.tests.strip():
-            found = _read(_sources(task.tests), entry)
+            found = _read(_sources(task.tests.replace("\r\n", "\n").replace("\r", "\n")), entry)
         elif not task.examples:
             read = words.read(task.prompt, task.entry_point)
             entry = task.entry_point or read.entry_point or entry
@@ -175,6 +175,9 @@ def _direct_cases(tree: ast.Module, entry: str | None) -> list[Case] | None:
     checks: dict[str, list[ast.stmt]] = {}
     called: set[str] = set()
     found: list[Case] = []
+    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    if len(set(names)) < len(names):
+        return None  # only the last definition of a name counts
     for node in tree.body:
         cases: list[Case] | None = None
         if isinstance(node, ast.Assert):
@@ -262,7 +265,7 @@ def _case(call: ast.expr, expected: ast.expr | None) -> Case | None:
 
 def _direct_session(found: list[doctests.Example]) -> list[Case] | None:
     """Return the cases of a session in which every example is a direct call with a literal answer or an exception."""
-    cases = [_direct_example(example) for example in found]
+    cases = [None if example.options.get(doctests.SKIP) else _direct_example(example) for example in found]
     return [case for case in cases if case] if found and all(cases) else None
 
 
