@@ -14,6 +14,7 @@
     │   ├── EngineTimeoutError        3     … no answer inside the deadline
     │   └── ContextOverflowError      3     … the prompt is longer than the model's context
     ├── StoreError                    3     a store cannot be read or written (disk full, read-only, damaged)
+    ├── OutputError                   3     standard output cannot be written (closed, full)
     └── CancelledError                130   the user interrupted; the run can be resumed
 
 A failing candidate program is not an error: it is data, in a Verdict or a Feedback.
@@ -85,6 +86,10 @@ class ContextOverflowError(EngineError):
 
 class StoreError(CrucibleError):
     """A store cannot be opened, read or written."""
+
+
+class OutputError(CrucibleError):
+    """Standard output cannot be written."""
 
 
 class CancelledError(CrucibleError):

@@ -6,7 +6,6 @@ Nothing heavy is imported here, so that `crucible --help` answers at once.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from types import FrameType
@@ -29,9 +28,10 @@ from crucible.cli import (
     sandbox,
     session,
     solve,
+    streams,
     train,
 )
-from crucible.errors import CancelledError, CrucibleError
+from crucible.errors import CancelledError, CrucibleError, OutputError
 
 # Typer keeps its own copy of click's exceptions and names only some of them: BadParameter → UsageError → ClickException.
 ClickException: Any = typer.BadParameter.__mro__[2]
@@ -89,12 +89,24 @@ def root(
 
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
+    streams.prepare()
     signal.signal(signal.SIGTERM, _interrupt)
     code = 0
+    try:
+        code = _run()
+        sys.stdout.flush()
+    except (BrokenPipeError, OutputError) as error:
+        code = _unwritten(error, code)
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
         code = app(standalone_mode=False) or 0
         if code == CancelledError.exit_code:  # Typer makes an exit of Ctrl-C, and says nothing
             code = _fail("interrupted", code)
+    except OutputError:
+        raise
     except CrucibleError as error:
         code = _fail(str(error), error.exit_code)
     except ClickException as error:
@@ -102,14 +114,13 @@ def main() -> NoReturn:
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = _fail("interrupted", 130)
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`): not an error, and there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        code = _fail(f"cannot write the output: {error.strerror}", 3)
-    sys.exit(code)
+    return code
+
+
+def _unwritten(error: BrokenPipeError | OutputError, code: int) -> int:
+    """The exit code where standard output took no more. A reader that went away (`| head`) is no error."""
+    streams.abandon()
+    return _fail(str(error), error.exit_code) if isinstance(error, OutputError) else code
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -38,15 +38,19 @@ class Pipe:
 
 
 def tighten(limits, program):
-    """Limits of this process, {resource's number: value}, and its seccomp filter against exec. Failing here ends it."""
+    """Limits of this process, {resource's number: value}, and its seccomp filter against exec. Failing here ends it.
+
+    Where the machine's hard limit is lower than the one wanted, the machine's is kept."""
     import _ctypes  # not ctypes, whose import takes as long as starting the interpreter
 
     library = _ctypes.dlopen(None, 0)
-    setrlimit, prctl = _ctypes.dlsym(library, "setrlimit"), _ctypes.dlsym(library, "prctl")
-    failed = [
-        _ctypes.call_function(setrlimit, (number, value.to_bytes(8, sys.byteorder) * 2))
-        for number, value in limits.items()
-    ]
+    getrlimit, setrlimit, prctl = (_ctypes.dlsym(library, name) for name in ("getrlimit", "setrlimit", "prctl"))
+    failed = []
+    for number, value in limits.items():
+        there = bytes(16)  # struct rlimit: soft, hard; the call writes into the object
+        failed.append(_ctypes.call_function(getrlimit, (number, there)))
+        value = min(value, int.from_bytes(there[8:], sys.byteorder))
+        failed.append(_ctypes.call_function(setrlimit, (number, value.to_bytes(8, sys.byteorder) * 2)))
     if program:
         address = id(program) + bytes.__basicsize__ - 1  # of the bytes' own data, as CPython lays them out
         wanted = (len(program) // 8).to_bytes(8, sys.byteorder) + address.to_bytes(
