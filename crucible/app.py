@@ -56,6 +56,9 @@ class _Given:
 class Crucible:
     """Solve tasks with a model, a sandbox and a memory. Use as a context manager, or call `close`."""
 
+    strict = False
+    """Whether a run ends where its memory or a diagnosis fails, instead of a warning. Set before the first run."""
+
     def __init__(
         self,
         *,
@@ -155,10 +158,19 @@ class Crucible:
         with self.log.following(run_id):
             context = self._context(run_id, self.runs.request(run_id).task)
             run = Run.resume(run_id, self.nodes, context, self.runs, listen=self.log.event, finished_too=finished_too)
+            before, now = self.runs.find(run_id).model, context.model.identity.name
+            if before != now:
+                run.emit("warning", message=f"the run began with the model {before} and goes on with {now}")
+            self._say_failures(run)
             return run.finish(watch)
+
+    def _say_failures(self, run: Run) -> None:
+        if self.log.failure:
+            run.emit("warning", message=f"nothing is logged: {self.log.failure}")
 
     def _start(self, task: Task, hidden: HiddenTests | None, seed: int | None, run_id: str | None = None) -> Run:
         from crucible.orchestrator.checkpoints import RunRequest
+        from crucible.orchestrator.kept import kept
         from crucible.orchestrator.run import Run, new_run_id
 
         task = prepare(task)
@@ -171,6 +183,7 @@ class Crucible:
             seed=self.settings.cycles.seed if seed is None else seed,
             strategy=self.settings.cycles.strategy,
             hidden=hidden or HiddenTests(),
+            settings=kept(self.settings),
         )
         run_id = run_id or new_run_id()
         with self.log.following(run_id):
@@ -178,6 +191,7 @@ class Crucible:
             run = Run.start(request, self.nodes, context, self.runs, run_id=run_id, listen=self.log.event)
             if kinds := secrets_in(task):
                 run.emit("redacted", kinds=kinds)
+            self._say_failures(run)
             return run
 
     def _context(self, run_id: str, task: Task) -> Context:
@@ -302,6 +316,7 @@ class Crucible:
             memory_settings=settings.memory,
             reward_settings=settings.rewards,
             config_hash=settings.hash(),
+            strict=self.strict,
         )
 
     def _warm_memory(self) -> None:

@@ -100,12 +100,14 @@ def benchmark(
 def _variant(
     app: Crucible, arm: Arm, budget: int, out: Path, kept: EpisodeStore, shown: EpisodeStore | None
 ) -> Crucible:
-    return app.variant(
+    made = app.variant(
         home=out / WORK / arm.name,
         memory=BenchMemory(kept, shown, shuffled=arm.shuffled),
         nodes=arm.nodes,
         **arms_.overrides(arm, budget),
     )
+    made.strict = True
+    return made
 
 
 def _hash(app: Crucible, arms: Sequence[Arm], budget: int) -> str:

@@ -6,7 +6,6 @@ that are given no secrets.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -16,8 +15,9 @@ from crucible.errors import InputError
 from crucible.models.base import Model, OnDelta
 from crucible.models.wrapped import WrappedModel
 from crucible.security.audit import AuditLog, os_user
-from crucible.security.fingerprint import fingerprint
+from crucible.security.fingerprint import fingerprint, prompt_id
 from crucible.security.secrets import redact, redacted
+from crucible.security.text import is_broken, mended
 from crucible.types import Approval, Completion, Episode, Feedback, Hit, Message, Sampling, Task
 
 if TYPE_CHECKING:
@@ -40,10 +40,20 @@ def prepare(task: Task) -> Task:
         raise InputError("the task is empty: say what the program should do")
     if task.language not in LANGUAGES:
         raise InputError(f"unknown language {task.language!r}; Crucible writes: {', '.join(LANGUAGES)}")
+    _check_text(task)
     _check_size(task)
     suite = parse_suite(task)
-    task_id = task.id or hashlib.sha256(task.prompt.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    return task.model_copy(update={"id": task_id, "entry_point": task.entry_point or suite.entry_point})
+    return task.model_copy(
+        update={"id": task.id or prompt_id(task.prompt), "entry_point": task.entry_point or suite.entry_point}
+    )
+
+
+def _check_text(task: Task) -> None:
+    for name, value in task.model_dump().items():
+        if is_broken(value):
+            raise InputError(
+                f"the task's {name} holds bytes that are no UTF-8 text, or half a surrogate pair; write it as UTF-8"
+            )
 
 
 def _check_size(task: Task) -> None:
@@ -95,7 +105,7 @@ class RedactingStore:
         self._store = store
 
     def add(self, episode: Episode) -> None:
-        self._store.add(Episode.model_validate(redacted(episode.model_dump())))
+        self._store.add(Episode.model_validate(redacted(mended(episode.model_dump()))))
 
     def get(self, episode_id: str) -> Episode | None:
         return self._store.get(episode_id)

@@ -40,11 +40,12 @@ FIELDS = {
     "diagnosis": "attempt_id cause fix",
     "engine-restarted": "message",
     "refused": "reason",
+    "warning": "message",
     "run-finished": "episode.status episode.stop episode.cycles episode.tokens episode.wall_s episode.episode_id "
     "episode.approval episode.rewards",
 }
 """What is logged of each kind of event. Of others, a plugin's say, only that they happened."""
-_WARNINGS = ("engine-restarted", "refused")
+_WARNINGS = ("engine-restarted", "refused", "warning")
 
 
 class RunLog:
@@ -55,10 +56,17 @@ class RunLog:
         # Not one of logging's shared loggers: two Crucibles in one process would write into each other's files.
         self._logger = logging.Logger("crucible.run")
         self._handler: _JsonLines | None = None
+        self.failure = ""
+        """Why there is no log."""
         if level == "off":
             self._logger.disabled = True
             return
-        self._handler = _JsonLines(self.path)
+        try:
+            self._handler = _JsonLines(self.path)
+        except StoreError as error:
+            self.failure = str(error)
+            self._logger.disabled = True
+            return
         self._handler.setLevel(level.upper())
         self._logger.addHandler(self._handler)
         logging.getLogger("crucible").addHandler(self._handler)  # what single modules warn of

@@ -24,6 +24,7 @@ from crucible.cli import (
     models,
     nodes,
     problems,
+    resume,
     runs,
     sandbox,
     session,
@@ -54,7 +55,7 @@ app = typer.Typer(
 )
 
 app.command("solve")(solve.solve)
-app.command("resume")(solve.resume)
+app.command("resume")(resume.resume)
 app.add_typer(runs.app, name="runs")
 app.add_typer(memory.app, name="memory")
 app.add_typer(problems.app, name="problems")

@@ -132,6 +132,7 @@ class _Worker:
             }
         tools = {"solves_per_minute": None, "dataset_logging": remembers}
         made = app.variant(home=app.settings.paths.home, memory=memory, cycles=cycles, tools=tools)
+        made.strict = True
         self._stack.enter_context(made)
         _ = made.context, made.runs.saver, made.nodes  # made here, once: threads are about to share them
         return made

@@ -338,6 +338,7 @@ class Episode(Frozen):
     seed: int
     config_hash: str
     created: float = Field(default_factory=time.time)
+    warnings: tuple[str, ...] = ()  # what failed beside the work; not in the stored record
 
 
 class Hit(Frozen):
@@ -358,7 +359,7 @@ class Event(Frozen):
 
     kinds: redacted (before all others, where the task holds secrets), run-started, cycle-started, retrieved, sampling,
     token (data: index, text), sampled, checked, approval-needed, verdict, decision, diagnosis, engine-restarted, refused,
-    run-finished; a plugin may add its own.
+    warning (data: message), run-finished; a plugin may add its own.
     """
 
     kind: str

@@ -38,6 +38,19 @@ def print_json(data: Any) -> None:  # noqa: ANN401
     sys.stdout.write(json.dumps(data, ensure_ascii=True, indent=2) + "\n")
 
 
+def print_program(code: str) -> None:
+    """A program to stdout, as the UTF-8 that Python reads, whatever the stream's encoding; coloured on a terminal."""
+    from crucible.security.text import printable
+
+    if stdout().is_terminal:
+        from rich.syntax import Syntax
+
+        stdout().print(Syntax(printable(code), "python", background_color="default"))
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(code.encode("utf-8", "backslashreplace"))
+
+
 def fail(message: str, code: int, *, as_json: bool) -> None:
     """An error: one line to stderr; with --json also as a document on stdout."""
     from crucible.security.text import printable

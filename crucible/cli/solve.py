@@ -1,4 +1,4 @@
-"""`crucible solve` and `crucible resume`."""
+"""`crucible solve`, and what `crucible resume` shares with it: the work on a terminal, and the report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crucible.errors import InputError, StoreError
+from crucible.errors import CrucibleError, OutputError, StoreError
 
 if TYPE_CHECKING:
     from crucible.app import Crucible
@@ -87,10 +87,10 @@ def solve(
     found = read_task(task, tests, language)
     settings = load_settings(config_file=config, overrides=without_none(given))
     ready = prepare(found.task)
-    _check_out(out)
+    check_out(out)
     for note in found.notes:
         say(f"note: {note}")
-    return _work(
+    return work(
         settings,
         lambda app, watch: app.solve(ready, hidden=found.hidden, watch=watch),
         out=out,
@@ -98,43 +98,22 @@ def solve(
     )
 
 
-def resume(
-    run: Annotated[
-        str | None, typer.Argument(help="Run id or its first characters. [default: the latest unfinished]")
-    ] = None,
-    approve: ApproveOption = None,
-    out: OutOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> int:
-    """Go on with an interrupted run from its last checkpoint.
-
-    A run survives Ctrl-C, a crash and a kill -9: at most the step it was in is done again. `crucible runs list` shows
-    what there is.
-    """
-    from crucible.config import load_settings
-
-    settings = load_settings(config_file=config, overrides=without_none({"cycles": {"approve": approve}}))
-    _check_out(out)
-    return _work(settings, lambda app, watch: app.resume(run, watch=watch), out=out, as_json=as_json)
-
-
 def without_none(sections: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     kept = {name: {key: value for key, value in keys.items() if value is not None} for name, keys in sections.items()}
     return {name: keys for name, keys in kept.items() if keys}
 
 
-def _check_out(out: Path | None) -> None:
+def check_out(out: Path | None) -> None:
     """Fail before the work, not after it."""
-    if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        raise InputError(
-            f"--out {out} is a folder" if out.is_dir() else f"--out {out}: there is no folder {out.parent}"
-        )
+    from crucible.files import check_place
+
+    if out is not None:
+        check_place(out)
 
 
-def _work(
+def work(
     settings: Settings,
-    work: Callable[[Crucible, Callable[[Event], None]], Episode],
+    run: Callable[[Crucible, Callable[[Event], None]], Episode],
     *,
     out: Path | None,
     as_json: bool,
@@ -153,32 +132,36 @@ def _work(
         approver = approver_of(settings.cycles, TerminalApprover(view) if asks else None)
         view.doing(f"loading {settings.model.name}")
         with Crucible(settings=settings, approver=approver) as app:
-            episode = work(app, view)
+            episode = run(app, view)
             view.totals(episode)
     return report(episode, out=out, as_json=as_json)
 
 
 def report(episode: Episode, *, out: Path | None, as_json: bool) -> int:
     """Write the result where it belongs and return the exit code."""
-    from crucible.cli.output import print_json, stdout
+    from crucible.cli.output import print_json, print_program, say
     from crucible.files import write_atomically
 
+    for warning in episode.warnings:
+        say(f"warning: {warning}")
+    unwritten = ""
     if out is not None and episode.code:
         try:
             write_atomically(out, episode.code)
-        except StoreError as error:
-            raise StoreError(f"{error}; the solution is kept in memory's episode") from error
-    if as_json:
-        print_json(summary(episode))
-    elif out is None and episode.code:
-        if stdout().is_terminal:
-            from rich.syntax import Syntax
-
-            from crucible.security.text import printable
-
-            stdout().print(Syntax(printable(episode.code), "python", background_color="default"))
-        else:
-            sys.stdout.write(episode.code)
+        except CrucibleError as error:
+            unwritten = str(error)
+            say(f"error: {unwritten}; the program is on standard output")
+    try:
+        if as_json:
+            shown = summary(episode)
+            print_json({**shown, "warnings": [*shown["warnings"], *filter(None, [unwritten])]})
+        elif episode.code and (out is None or unwritten):
+            print_program(episode.code)
+        sys.stdout.flush()
+    except OutputError as error:
+        raise OutputError(f"{error}; the program is kept: crucible runs show {episode.run_id} --json") from error
+    if unwritten:
+        return StoreError.exit_code
     return {"solved": 0, "unsolved": 1, "refused": 3, "error": 1}[episode.status]
 
 
@@ -207,4 +190,5 @@ def summary(episode: Episode) -> dict[str, Any]:
         "findings": [finding.model_dump(mode="json") for finding in (best.findings if best else ())],
         "retrieved": list(episode.retrieved),
         "episode_id": episode.episode_id,
+        "warnings": list(episode.warnings),
     }

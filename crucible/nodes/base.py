@@ -10,7 +10,8 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -57,6 +58,8 @@ class Context:
     """When this process took the run up, on `clock`."""
     spent_before_s: float = 0.0
     """Wall seconds the run had used when it was taken up."""
+    strict: bool = False
+    """Whether memory and diagnosis must work, as where runs are measured, or may fail with a warning."""
 
     def spent_s(self) -> float:
         """Wall seconds of the run so far, summed over resumes; pauses between them do not count."""
@@ -65,6 +68,20 @@ class Context:
     def remaining_s(self) -> float:
         """Wall seconds left of `cycles.max_wall_s`; never below a second, so that a node can finish."""
         return max(1.0, self.cycles.max_wall_s - self.spent_s())
+
+    @contextmanager
+    def optional(self, what: str) -> Iterator[None]:
+        """Do in the block what the result does not need: a failure there is a warning, and the run goes on.
+
+        what: the consequence, as the warning begins. Where `strict`, the failure is raised."""
+        try:
+            yield
+        except CancelledError:
+            raise
+        except Exception as error:  # whatever a store or an engine raises: the program is worth more
+            if self.strict:
+                raise
+            self.emit("warning", message=f"{what}: {error}")
 
     def check_cancelled(self) -> None:
         if self.cancel.is_set():

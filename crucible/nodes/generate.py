@@ -18,7 +18,7 @@ from crucible.nodes.prompts import fence, render
 from crucible.nodes.recipe import INSIDE_FENCE, Recipe
 from crucible.security.constraints import sentence
 from crucible.security.fingerprint import fingerprint
-from crucible.security.text import plain
+from crucible.security.text import plain, whole
 from crucible.types import Attempt, Completion, Diagnosis, Hit, Message, Sampling, State, Task, Tokens
 
 MAX_VISIBLE_CHARS = 1500
@@ -104,7 +104,9 @@ def _retrieve(task: Task, context: Context) -> list[Hit]:
     if context.memory is None or not context.tools.memory or context.memory_settings.k == 0:
         return []
     settings = context.memory_settings
-    hits = context.memory.fetch_semantic(task.text, settings.k, solved=True)
+    hits: list[Hit] = []
+    with context.optional("no episode is retrieved"):
+        hits = context.memory.fetch_semantic(task.text, settings.k, solved=True)
     near = [hit for hit in hits if hit.score >= settings.min_score and 0 < len(hit.code) <= settings.max_shot_chars]
     if near:
         context.emit("retrieved", episodes=[hit.model_dump(include={"episode_id", "score", "title"}) for hit in near])
@@ -243,8 +245,9 @@ def _attempts(
     seen = {attempt.fingerprint: attempt.duplicate_of or attempt.id for attempt in state.get("attempts", [])}
     attempts: list[Attempt] = []
     for index, (sampling, completion) in enumerate(drawn):
+        answer = whole(completion.text)
         found = extract(
-            completion.text,
+            answer,
             prompt=task.prompt,
             entry_point=task.entry_point,
             inside_fence=messages[-1].role == "assistant" and messages[-1].content.endswith(INSIDE_FENCE),
@@ -257,7 +260,7 @@ def _attempts(
                 cycle=cycle,
                 index=index,
                 code=found.code,
-                completion=completion.text,
+                completion=answer,
                 extraction=found.how,
                 fingerprint=mark,
                 prompt_fingerprint=key,

@@ -17,9 +17,15 @@ class Learn(BaseNode):
         spent_s = context.spent_s()
         stop = why_stop(state, context.cycles, spent_s) or "unsolved"
         episode = build_episode(state, context, stop, spent_s)
-        if context.memory is not None and context.tools.dataset_logging:
-            context.memory.add(episode)
+        remember(episode, context)
         return {"episode": episode, "stop": stop}
+
+
+def remember(episode: Episode, context: Context) -> None:
+    """Write the episode to memory, where episodes are kept. The run does not end for a store that fails."""
+    if context.memory is not None and context.tools.dataset_logging:
+        with context.optional("this run is not remembered"):
+            context.memory.add(episode)
 
 
 def build_episode(state: State, context: Context, stop: str, spent_s: float) -> Episode:

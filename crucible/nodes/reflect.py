@@ -14,6 +14,7 @@ from crucible.nodes.base import BaseNode, Context, Update
 from crucible.nodes.generate import MAX_FINDINGS, sample_seed
 from crucible.nodes.policy import budget_left, next_decision
 from crucible.nodes.prompts import render
+from crucible.security.text import whole
 from crucible.types import Attempt, Diagnosis, Message, Sampling, State, Tokens
 
 MAX_DIAGNOSIS_TOKENS = 120
@@ -39,7 +40,10 @@ class Reflect(BaseNode):
             context.emit("decision", decision=decision)
             return {"decision": decision, "repair_of": None}
         context.emit("decision", decision=decision, attempt_id=attempt.id)
-        diagnosis = self._diagnose(attempt, state, context)
+        diagnosis = Diagnosis(attempt_id=attempt.id, cause="", fix="")
+        with context.optional("a failure is not diagnosed"):  # without a diagnosis, the executed facts must do
+            diagnosis = self._diagnose(attempt, state, context)
+        context.check_cancelled()
         return {
             "decision": decision,
             "repair_of": attempt.id,
@@ -90,4 +94,4 @@ def read_diagnosis(text: str) -> tuple[str, str]:
 
 
 def _line(value: object) -> str:
-    return " ".join(value.split())[:240] if isinstance(value, str) else ""
+    return whole(" ".join(value.split())[:240]) if isinstance(value, str) else ""

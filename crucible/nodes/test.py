@@ -7,8 +7,10 @@ typed Feedback: the failing call, what was expected, what came.
 
 from __future__ import annotations
 
+from crucible.errors import StoreError
 from crucible.nodes.base import BaseNode, Context, Update
 from crucible.security.approval import Extent, barred, exceeds, extent, refusal
+from crucible.security.text import is_broken, mended
 from crucible.types import Approval, Attempt, CaseResult, Feedback, FindingKind, State, Task, Verdict
 
 _KINDS: dict[str, FindingKind] = {
@@ -81,7 +83,10 @@ class Test(BaseNode):
         mode = context.cycles.approval if needed == "none" else "ask"
         shown = [finding.model_dump(mode="json") for finding in findings if finding.action == "ask"]
         context.emit("approval-needed", attempt_id=attempt.id, code=attempt.code, mode=mode, findings=shown)
-        answer = context.approver.approve(attempt.code, findings)
+        try:
+            answer = context.approver.approve(attempt.code, findings)
+        except StoreError as error:  # what is not on record does not run; the program is still handed over
+            answer = Approval(granted=False, mode=mode, reason=str(error))
         if not answer.granted:
             context.emit("refused", reason=answer.reason)
         return answer.model_copy(update={"asked": needed, "covers": needed if answer.granted else "none"})
@@ -100,6 +105,8 @@ class Test(BaseNode):
         if not may_run:
             return attempt.model_copy(update={"findings": findings})
         verdict = context.judge.judge(attempt.code, state["task"])
+        if is_broken(verdict.model_dump()):  # a program's words can hold half a surrogate pair, which no store takes
+            verdict = Verdict.model_validate(mended(verdict.model_dump()))
         found = findings + failures(verdict, attempt.id)
         context.emit("verdict", attempt_id=attempt.id, verdict=verdict.model_dump(mode="json"))
         return attempt.model_copy(update={"verdict": verdict, "findings": found})

@@ -12,9 +12,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
 
 from crucible.errors import InputError, StoreError
+from crucible.security.fingerprint import prompt_id
+from crucible.security.text import whole
 from crucible.types import Frozen, HiddenTests, Task
 
 if TYPE_CHECKING:
@@ -41,6 +45,8 @@ class RunRequest(Frozen):
     seed: int
     strategy: str
     hidden: HiddenTests = HiddenTests()
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """By section and key, the settings that the run goes on with when it is resumed."""
 
 
 class RunRecord(Frozen):
@@ -67,13 +73,15 @@ class RunStore:
             self._connection.commit()
         self._saver: SqliteSaver | None = None
         self._lock = threading.Lock()
+        self._lost: dict[str, str] = {}
 
     @property
     def saver(self) -> SqliteSaver:
         """LangGraph's checkpointer over the same file; it unpacks Crucible's own types and no others."""
         if self._saver is None:
             from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-            from langgraph.checkpoint.sqlite import SqliteSaver
+
+            from crucible.orchestrator.saver import LenientSaver
 
             names = (
                 "Task Limits Example Attempt Feedback FindingKind Diagnosis Approval Tokens Message Hit Verdict "
@@ -82,15 +90,24 @@ class RunStore:
             allowed = [("crucible.types", name) for name in names.split()]
             # A connection of its own: sharing one would commit the other's half-written transactions.
             connection = _connect(self.path)
-            self._saver = SqliteSaver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=allowed))
+            serde = JsonPlusSerializer(allowed_msgpack_modules=allowed)
+            self._saver = LenientSaver(connection, serde=serde, on_failure=self._lose)
             with _translated(self.path):
                 self._saver.setup()
         return self._saver
 
+    def _lose(self, run_id: str, error: Exception) -> None:
+        self._lost.setdefault(run_id, str(error))
+
+    def lost(self, run_id: str) -> str | None:
+        """Why checkpoints of the run could not be written since this was last asked; None where all were."""
+        return self._lost.pop(run_id, None)
+
     def start(self, run_id: str, request: RunRequest, model: str) -> None:
         now = time.time()
         task = request.task
-        title = task.title or task.id or task.prompt.strip().split("\n")[0]
+        named = task.id if task.id != prompt_id(task.prompt) else ""
+        title = task.title or named or task.prompt.strip().split("\n")[0]
         row = (run_id, title[:120], request.model_dump_json(), "running", None, model, now, now)
         with self._alone(), self._connection:
             self._connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
@@ -104,28 +121,29 @@ class RunStore:
 
     def list(self, limit: int = 50) -> list[RunRecord]:
         """The latest runs first. A run whose process is gone without a word shows as interrupted."""
+        return list(self._select("1 ORDER BY created DESC LIMIT ?", (limit,)))
+
+    def _select(self, where: str, values: tuple[Any, ...]) -> tuple[RunRecord, ...]:
+        columns = "run_id, title, state, status, model, created, updated"
         with self._alone():
-            rows = self._connection.execute(
-                "SELECT run_id, title, state, status, model, created, updated FROM runs ORDER BY created DESC LIMIT ?",
-                (limit,),
-            ).fetchall()
-        return [self._record(row) for row in rows]
+            rows = self._connection.execute(f"SELECT {columns} FROM runs WHERE {where}", values).fetchall()  # noqa: S608
+        return tuple(self._record(row) for row in rows)
 
     def find(self, run_id: str | None) -> RunRecord:
         """The run with this id or unambiguous id prefix; None: the latest that is not finished.
 
         Raises InputError where there is none or more than one."""
-        runs = self.list(limit=1000)
         if run_id is None:
-            found = [run for run in runs if run.state in ("interrupted", "failed")][:1]
-            if not found:
+            unfinished = self._select("state != 'finished' ORDER BY created DESC", ())
+            found = next((run for run in unfinished if run.state in ("interrupted", "failed")), None)
+            if found is None:
                 raise InputError("no interrupted run to resume; `crucible runs list` shows all runs")
-        else:
-            found = [run for run in runs if run.run_id.startswith(run_id)]
-            if len(found) != 1:
-                what = "no run" if not found else f"{len(found)} runs"
-                raise InputError(f"{what} with the id {run_id!r}; `crucible runs list` shows all runs")
-        return found[0]
+            return found
+        runs = self._select("substr(run_id, 1, ?) = ? ORDER BY length(run_id)", (len(run_id), whole(run_id)))
+        if len(runs) != 1 and not (runs and runs[0].run_id == run_id):
+            what = "no run" if not runs else f"{len(runs)} runs"
+            raise InputError(f"{what} with the id {run_id!r}; `crucible runs list --limit 1000` shows more of them")
+        return runs[0]
 
     def has(self, run_id: str) -> bool:
         """Whether a run was begun under exactly this id."""

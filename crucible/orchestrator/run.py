@@ -11,11 +11,13 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from crucible.errors import CancelledError, CrucibleError, InputError, StoreError
 from crucible.nodes.base import Context
+from crucible.nodes.learn import remember
 from crucible.nodes.policy import STRATEGIES
 from crucible.nodes.registry import NodeSpec
 from crucible.orchestrator.checkpoints import RunRequest, RunStore
@@ -55,6 +57,7 @@ class Run:
         self._specs = specs
         self._store = store
         self._failure: BaseException | None = None
+        self._warnings: list[str] = []
 
     @classmethod
     def start(
@@ -107,7 +110,8 @@ class Run:
             except BaseException:
                 self._cancel.set()
                 worker.join(JOIN_S)
-                self._store.update(self.run_id, "interrupted")
+                with suppress(StoreError):  # a run whose process is gone shows as interrupted anyway
+                    self._store.update(self.run_id, "interrupted")
                 raise
             worker.join()
             self._close()
@@ -124,6 +128,8 @@ class Run:
     def emit(self, kind: str, /, **data: Any) -> None:  # noqa: ANN401
         """Put an event on the run's stream; thread-safe."""
         event = Event(kind=kind, run_id=self.run_id, data=data)
+        if kind == "warning":
+            self._warnings.append(str(data.get("message", "")))
         if self._listen is not None:
             self._listen(event)
         self._events.put(event)
@@ -131,9 +137,15 @@ class Run:
     def _close(self) -> None:
         if self._failure is not None:
             cancelled = isinstance(self._failure, CancelledError)
-            self._store.update(self.run_id, "interrupted" if cancelled else "failed")
+            with suppress(StoreError):  # what failed is worth more than that this could not be noted
+                self._store.update(self.run_id, "interrupted" if cancelled else "failed")
             raise self._failure
-        self._store.update(self.run_id, "finished", self.episode.status if self.episode else None)
+        try:
+            self._store.update(self.run_id, "finished", self.episode.status if self.episode else None)
+        except StoreError as error:
+            self._warnings.append(f"the run does not show as finished: {error}")
+        if self.episode is not None:
+            self.episode = self.episode.model_copy(update={"warnings": tuple(dict.fromkeys(self._warnings))})
 
     def _work(self) -> None:
         try:
@@ -167,6 +179,12 @@ class Run:
         episode = final.get("episode")
         if episode is not None:
             self.episode = _score(episode, request.hidden, context)
+            if lost := self._store.lost(self.run_id):
+                self.emit(
+                    "warning",
+                    message=f"the run could not have been resumed: no checkpoint at {self._store.path}: {lost}",
+                )
+            self.episode = self.episode.model_copy(update={"warnings": tuple(dict.fromkeys(self._warnings))})
             self.emit("run-finished", episode=self.episode.model_dump(mode="json"))
 
 
@@ -189,7 +207,7 @@ def _score(episode: Episode, hidden: HiddenTests, context: Context) -> Episode:
         known = {each.fingerprint: verdict for each in episode.attempts if each.id == episode.best_attempt}
         attempts = tuple(_proved(each, known, task, context) for each in episode.attempts)
         episode = episode.model_copy(update={"attempts": attempts})
-        context.memory.add(episode)
+        remember(episode, context)
     return episode
 
 

@@ -23,3 +23,8 @@ def fingerprint(code: str) -> str:
     except (SyntaxError, RecursionError):
         normal = "text " + " ".join(code.split())
     return hashlib.sha256(normal.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def prompt_id(prompt: str) -> str:
+    """The id of a task that was given none."""
+    return hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:12]
