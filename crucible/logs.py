@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from crucible.errors import CancelledError, StoreError
+from crucible.libraries import LIBRARIES
 from crucible.security.secrets import redact
 from crucible.security.text import one_line
 from crucible.types import Event
@@ -69,7 +70,8 @@ class RunLog:
             return
         self._handler.setLevel(level.upper())
         self._logger.addHandler(self._handler)
-        logging.getLogger("crucible").addHandler(self._handler)  # what single modules warn of
+        for name in ("crucible", *LIBRARIES):  # what single modules warn of
+            logging.getLogger(name).addHandler(self._handler)
 
     def event(self, event: Event) -> None:
         """Log what happened in a run."""
@@ -97,7 +99,8 @@ class RunLog:
         """Take no more records. A second call does nothing."""
         self._logger.disabled = True
         if self._handler is not None:
-            logging.getLogger("crucible").removeHandler(self._handler)
+            for name in ("crucible", *LIBRARIES):
+                logging.getLogger(name).removeHandler(self._handler)
 
 
 class _JsonLines(logging.Handler):

@@ -33,6 +33,7 @@ from crucible.cli import (
     train,
 )
 from crucible.errors import CancelledError, CrucibleError, OutputError
+from crucible.libraries import quiet_libraries
 
 # Typer keeps its own copy of click's exceptions and names only some of them: BadParameter → UsageError → ClickException.
 ClickException: Any = typer.BadParameter.__mro__[2]
@@ -92,6 +93,7 @@ def main() -> NoReturn:
     """Run the command line and exit with its code."""
     streams.prepare()
     signal.signal(signal.SIGTERM, _interrupt)
+    quiet_libraries()
     code = 0
     try:
         code = _run()
@@ -106,10 +108,15 @@ def _run() -> int:
         code = app(standalone_mode=False) or 0
         if code == CancelledError.exit_code:  # Typer makes an exit of Ctrl-C, and says nothing
             code = _fail("interrupted", code)
-    except OutputError:
+    except (BrokenPipeError, OutputError):
         raise
     except CrucibleError as error:
         code = _fail(str(error), error.exit_code)
+    except OSError as error:
+        if not error.filename or not error.strerror:
+            raise
+        advice = "free some space, or set CRUCIBLE_HOME and CRUCIBLE_CACHE to folders that you may use"
+        code = _fail(f"{error.filename}: {error.strerror}; {advice}", 3)
     except ClickException as error:
         error.show(sys.stderr)
         code = error.exit_code

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible.errors import CancelledError, InputError, StoreError
+from crucible.errors import CancelledError, InputError
 from crucible.logs import MAX_FILE_BYTES, MAX_TEXT, RunLog
 from crucible.types import Event
 
@@ -124,10 +124,11 @@ def test_others_cannot_read_it(tmp_path: Path) -> None:
     assert stat.S_IMODE(log.path.stat().st_mode) & 0o077 == 0
 
 
-def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_leaves_no_log_and_says_why(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="CRUCIBLE_HOME"):
-        RunLog(tmp_path / "file" / "logs", "info")
+    log = RunLog(tmp_path / "file" / "logs", "info")
+    log.event(refused("no"))
+    assert "CRUCIBLE_HOME" in log.failure
 
 
 def test_a_log_that_cannot_be_written_is_said_once_and_ends_nothing(

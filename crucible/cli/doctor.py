@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -50,6 +51,10 @@ def _examine() -> Iterator[Finding]:
         ("model", _model),
         ("sandbox", _sandbox),
         ("memory", _memory),
+        ("runs", _runs),
+        ("audit", _audit),
+        ("adapters", _adapters),
+        ("finetune", _finetune),
         ("nodes", _nodes),
     ):
         yield _try(part, check, settings)
@@ -60,6 +65,8 @@ def _try(part: str, check: Callable[[Settings], str], settings: Settings) -> Fin
         return Finding(part, True, check(settings))
     except CrucibleError as error:
         return Finding(part, False, str(error))
+    except (OSError, ValueError) as error:  # one part that cannot be looked at hides no other
+        return Finding(part, False, f"cannot be looked at: {error}")
 
 
 def _disk(settings: Settings) -> str:
@@ -71,6 +78,8 @@ def _disk(settings: Settings) -> str:
     free = shutil.disk_usage(place).free
     if free < 100 * 2**20:
         raise StoreError(f"only {free / 1e6:.0f} MB free at {place}; episodes and checkpoints need room")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise StoreError(f"{place} is not writable for you; set CRUCIBLE_HOME to a folder that is")
     return f"{free / 1e9:.1f} GB free at {place}"
 
 
@@ -87,13 +96,76 @@ def _sandbox(settings: Settings) -> str:
 
 
 def _memory(settings: Settings) -> str:
+    from crucible.errors import StoreError
     from crucible.memory import MemoryStore
 
+    if settings.paths.episodes.is_symlink() and not settings.paths.episodes.exists():
+        raise StoreError(f"{settings.paths.episodes} is a link to nowhere; remove it, or make the folder it names")
     store = MemoryStore(settings.paths.episodes)
     try:
         return f"{store.stats().episodes} episodes at {settings.paths.episodes}"
     finally:
         store.close()
+
+
+def _runs(settings: Settings) -> str:
+    from crucible.orchestrator.checkpoints import RunStore
+
+    path = settings.paths.runs
+    if not os.path.lexists(path):
+        return "none yet"
+    store = RunStore(path)
+    try:
+        return f"{store.check()} runs at {path}"
+    finally:
+        store.close()
+
+
+def _audit(settings: Settings) -> str:
+    from crucible.errors import StoreError
+    from crucible.security.audit import AuditLog
+
+    report = AuditLog(settings.paths.audit).verify()
+    if not report.ok:
+        raise StoreError(
+            f"{report.path}: {report.problems[0]}; crucible audit verify says more; move the log and its "
+            ".head.json away to begin a new one"
+        )
+    return f"{report.records} records at {report.path}"
+
+
+def _adapters(settings: Settings) -> str:
+    from crucible.errors import StoreError
+    from crucible.models.adapters import CARD, AdapterCard, AdapterStore
+
+    store, found = AdapterStore(settings.paths.adapters), 0
+    for path in sorted(store.root.glob(f"*/[0-9]*/{CARD}")) if store.root.is_dir() else []:
+        try:
+            card = AdapterCard.model_validate_json(path.read_bytes())
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise StoreError(f"{path} is damaged ({reason}); restore it, or move {path.parent} away") from error
+        store.weights(card)
+        store.gguf(card)
+        found += 1
+    return f"{found} adapters at {store.root}" if found else "none yet"
+
+
+def _finetune(settings: Settings) -> str:
+    from crucible.errors import StoreError
+    from crucible.finetune.store import FinetuneStore
+
+    store = FinetuneStore(settings.paths.finetune)
+    ids = store.ids()
+    try:
+        for id_ in ids:
+            store.dataset(store.proposal(id_)[0])
+            store.trained(id_)
+            store.evaluation(id_)
+            store.manifest(id_)
+    except StoreError as error:
+        raise StoreError(f"{error}; restore the file, or move its folder away") from error
+    return f"{len(ids)} fine-tunings at {settings.paths.finetune}" if ids else "none yet"
 
 
 def _nodes(settings: Settings) -> str:

@@ -246,6 +246,7 @@ def train(
     before = signal.signal(signal.SIGINT, lambda *_: stop.set())
     try:
         with _crucible(None, approve=approve) as crucible, CountedBar("steps", quiet=as_json) as bar:
+            _ = crucible.log  # takes what the libraries warn of
             trained = run(crucible, id_, tell=tell, note=say, cancelled=stop.is_set, track=track or ())
     finally:
         signal.signal(signal.SIGINT, before)

@@ -156,19 +156,27 @@ class _Progress:
 
     def __init__(self, bar: CountedBar) -> None:
         self._bar = bar
-        self._begun = self._succeeded = 0
+        self._begun = self._succeeded = self._tokens = 0
 
     def __call__(self, progress: Progress) -> None:
-        what, note = ("episodes", self._note(progress)) if progress.entry else ("evaluation", "")
+        entry = progress.entry
+        if entry is not None and progress.ended:
+            self._begun += 1
+            self._tokens = progress.tokens
+            self._succeeded += entry.success
+        what, note = ("episodes", self._note(progress)) if entry or not self._begun else ("evaluation", "")
         self._bar.show(what, progress.done, progress.total, progress.seconds, note)
 
     def _note(self, progress: Progress) -> str:
-        """Speed, what is left by the episodes of this call, evaluations between them included, and the level."""
+        """Speed over ended and running episodes, what is left by the tokens of those of this call, and the level."""
         entry = progress.entry
-        self._begun += 1
-        self._succeeded += entry is not None and entry.success
-        left_s = progress.seconds / self._begun * (progress.total - progress.done)
+        rate = (progress.tokens + progress.running) / max(progress.seconds, 1e-6)
+        left = "time left not known yet"
+        if self._begun and rate:
+            # What ended says how long an episode is; what runs is part of what is left, and drawn already.
+            expected = self._tokens / self._begun * (progress.total - progress.done)
+            left = f"{clock(max(0.0, expected - progress.running) / rate)} left"
         return (
-            f"{progress.tokens / max(progress.seconds, 1e-6):.0f} tokens/s, {clock(left_s)} left; "
-            f"level {entry.level if entry else 1}, {self._succeeded}/{self._begun} succeeded"
+            f"{rate:.0f} tokens/s, {left}; level {entry.level if entry else 1}, "
+            f"{self._succeeded}/{self._begun} succeeded"
         )

@@ -56,11 +56,11 @@ def load_settings(
     sources = [_defaults()]
     strangers: Source | None = None
     project = (project_dir or Path()) / PROJECT_FILE
-    if user_file().is_file():
+    if _there(user_file()):
         sources.append(file_source(user_file()))
     if config_file is not None:
         sources.append(file_source(config_file))
-    elif project.is_file():
+    elif _there(project):
         strangers = file_source(project)
         sources.append(strangers)
     sources.append(environment_source())
@@ -80,6 +80,14 @@ def load_settings(
     together = Source(merged, lambda _: "settings", lambda _: "", strict=False)
     _refuse(check(together))  # each source can be right, and what they make together not
     return Settings.model_validate({**merged, "paths": find_paths(), "origin": origin})
+
+
+def _there(path: Path) -> bool:
+    """Whether there is such a file for this user; none in a folder that is closed to them, as another user's home is."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return False
 
 
 def validate_file(path: Path) -> list[str]:

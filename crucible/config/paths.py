@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
@@ -59,14 +60,31 @@ class Paths(Frozen):
 def find_paths() -> Paths:
     """The paths for this process: `CRUCIBLE_HOME` and `CRUCIBLE_CACHE`, else the platform's folders."""
     return Paths(
-        home=_folder(HOME_VARIABLE) or platformdirs.user_data_path(APP, appauthor=False),
-        cache=_folder(CACHE_VARIABLE) or platformdirs.user_cache_path(APP, appauthor=False),
+        home=_folder(HOME_VARIABLE) or _platform(platformdirs.user_data_path, HOME_VARIABLE),
+        cache=_folder(CACHE_VARIABLE) or _platform(platformdirs.user_cache_path, CACHE_VARIABLE),
     )
 
 
 def user_file() -> Path:
     """The settings file of this user, whether or not it exists."""
-    return platformdirs.user_config_path(APP, appauthor=False) / "crucible.yaml"
+    try:
+        return platformdirs.user_config_path(APP, appauthor=False) / "crucible.yaml"
+    except (RuntimeError, KeyError):  # a user without a home folder has no settings file either
+        return Path(os.devnull) / "crucible.yaml"
+
+
+def _platform(find: Callable[..., Path], variable: str) -> Path:
+    """The platform's folder of this user. Raises ConfigError where there is none."""
+    try:
+        path = find(APP, appauthor=False)
+    except (RuntimeError, KeyError):
+        path = Path("~")
+    if path.is_absolute():
+        return path
+    raise ConfigError(
+        f"environment variable {variable} is not set, and this user has no home folder to take its place "
+        f"(HOME is {os.environ.get('HOME')!r}); set {variable}"
+    )
 
 
 def _folder(variable: str) -> Path | None:

@@ -128,6 +128,8 @@ def _hush() -> None:
 
     quiet: Any = logging.disable_progress_bar
     quiet()
+    silent: Any = logging.disable_default_handler  # its warnings go to the log
+    silent()
     datasets.disable_progress_bars()
 
 

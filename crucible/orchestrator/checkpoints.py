@@ -150,6 +150,15 @@ class RunStore:
         with self._alone():
             return self._connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone() is not None
 
+    def check(self) -> int:
+        """How many runs there are, once the whole file was read. Raises StoreError for a damaged one."""
+        with self._alone():
+            (said,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+            if said != "ok":
+                raise StoreError(f"run store {self.path} is damaged ({said}); move it away to begin a new one")
+            (count,) = self._connection.execute("SELECT count(*) FROM runs").fetchone()
+        return int(count)
+
     def forget(self, run_id: str) -> None:
         """Remove a run and its checkpoints. Its episode stays in memory."""
         with self._alone(), self._connection:
@@ -229,7 +238,11 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        advice = "free some space or set CRUCIBLE_HOME" if "full" in str(error) else "check it or set CRUCIBLE_HOME"
+        advice = (
+            "free some space or set CRUCIBLE_HOME"
+            if "full" in str(error)
+            else "move it away to begin a new one, or set CRUCIBLE_HOME"
+        )
         raise StoreError(f"run store {path}: {error}; {advice}") from error
     except OSError as error:
         raise StoreError(

@@ -48,6 +48,7 @@ Done = TypeVar("Done")
 ALL_SOLVED = "every problem is solved"
 ENOUGH = "as many episodes as were asked for"
 INTERRUPTED = "interrupted; the same command goes on"
+TOLD_EVERY_S = 1.0
 FAILED = "an error; the same command goes on"
 
 
@@ -80,6 +81,10 @@ class Progress(NamedTuple):
     tokens: int
     seconds: float
     entry: Entry | None
+    running: int = 0
+    """Tokens that the episodes still in work have drawn."""
+    ended: bool = True
+    """False for a sign of life between two episodes."""
 
 
 class Worker(Protocol):
@@ -171,6 +176,10 @@ class _Loop:
         self._ending = threading.Event()
         self._pool = ThreadPoolExecutor(goal.parallel, thread_name_prefix="crucible-train")
         self._tokens, self._began = 0, time.monotonic()
+        self._drawn: dict[str, tuple[int, int]] = {}
+        """By run in work: tokens of its finished samples, and pieces of text of those being drawn."""
+        self._counting = threading.Lock()
+        self._told = Progress(0, goal.episodes, 0, 0.0, None)
 
     def run(self, save: Callable[[Trained], None]) -> Trained:
         stopped = FAILED
@@ -275,7 +284,7 @@ class _Loop:
         for number, entry in self._each([number for number in numbered if number not in there], work):
             self._history.add(entry)
             self._worker.settled(ids[number])
-            self._said(len(self._history.records), self._goal.episodes, entry.tokens, entry)
+            self._said(ids[number], len(self._history.records), self._goal.episodes, entry.tokens, entry)
 
     def _evaluate(self) -> None:
         """The evaluation problems that are not worked yet after so many episodes, each with one seed for all time."""
@@ -302,19 +311,34 @@ class _Loop:
             self._evaluated.add(evaluated)
             self._worker.settled(ids[name])
             there.add(name)
-            self._said(len(there), len(self._eval_problems), evaluated.tokens, None)
+            self._said(ids[name], len(there), len(self._eval_problems), evaluated.tokens, None)
 
     def _job(self, problem: Problem, task: Task, seed: str, name: str) -> Job:
         number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4], "big")
         return Job(problem, task, number, name, self._watch)
 
-    def _watch(self, _event: Event) -> None:
+    def _watch(self, event: Event) -> None:
         if self._ending.is_set():
             raise CancelledError("interrupted")
+        with self._counting:
+            sampled, pieces = self._drawn.get(event.run_id, (0, 0))
+            if event.kind == "token":
+                self._drawn[event.run_id] = sampled, pieces + 1
+            elif event.kind == "sampled":
+                self._drawn[event.run_id] = sampled + event.data["attempt"]["completion_tokens"], 0
 
-    def _said(self, done: int, total: int, tokens: int, entry: Entry | None) -> None:
+    def _said(self, run: str, done: int, total: int, tokens: int, entry: Entry | None) -> None:
         self._tokens += tokens
-        self._tell(Progress(done, total, self._tokens, time.monotonic() - self._began, entry))
+        with self._counting:
+            self._drawn.pop(run, None)
+        self._told = Progress(done, total, self._tokens, 0.0, entry)
+        self._tell(self._now(ended=True))
+
+    def _now(self, *, ended: bool) -> Progress:
+        with self._counting:
+            running = sum(map(sum, self._drawn.values()))
+        seconds = time.monotonic() - self._began
+        return self._told._replace(seconds=seconds, running=running, ended=ended)
 
     def _each(self, names: Iterable[K], work: Callable[[K], Done]) -> Iterator[tuple[K, Done]]:
         """What `work` makes of each, several at a time, as they come."""
@@ -326,7 +350,10 @@ class _Loop:
                 working[self._pool.submit(work, name)] = name
             if not working:
                 return
-            for future in wait(working, return_when=FIRST_COMPLETED).done:
+            finished = wait(working, timeout=TOLD_EVERY_S, return_when=FIRST_COMPLETED).done
+            if not finished:
+                self._tell(self._now(ended=False))
+            for future in finished:
                 yield working.pop(future), future.result()
 
 
