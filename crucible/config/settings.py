@@ -318,5 +318,6 @@ def _entries(key: str, value: Any) -> list[tuple[str, Any]]:  # noqa: ANN401
 def _masked(value: Any) -> Any:  # noqa: ANN401
     """Pydantic masks a SecretStr in JSON by itself; a password inside an address it cannot know."""
     if isinstance(value, str):
-        return re.sub(r"(?<=://)[^/@\s]*@", "**********@", value)
+        value = re.sub(r"(?<=://)[^/@\s]*@", "**********@", value)
+        return re.sub(r"(?<=[?&])([^=&\s]+)=[^&\s#]+", r"\1=**********", value)
     return value
