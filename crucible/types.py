@@ -150,6 +150,8 @@ class Completion(Frozen):
     """What the model wrote for one Sampling. Token counts are the engine's own, exact."""
 
     text: str
+    thinking: str = ""
+    """What a reasoning model thought aloud first; no part of `text`, and counted in `completion_tokens`."""
     finish_reason: Literal["stop", "length", "cancelled"]
     prompt_tokens: int
     completion_tokens: int

@@ -16,19 +16,22 @@ SpecArgument = Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="The
 @app.command("list")
 def list_adapters(as_json: JsonOption = False) -> int:
     """List all adapters and versions, with what each was trained from."""
-    from crucible.cli.output import print_json
+    from crucible.cli.output import print_json, say
     from crucible.config import load_settings
     from crucible.models.adapters import AdapterStore
     from crucible.security.text import one_line
 
-    cards = AdapterStore(load_settings().paths.adapters).cards()
+    store = AdapterStore(load_settings().paths.adapters)
+    cards, damaged = store.cards(), store.damaged()
+    for each in damaged:
+        say(one_line(f"{each}; remove it with: crucible models adapters remove {each.id}"))
     if as_json:
         print_json([card.model_dump(mode="json") for card in cards])
         return 0
     for card in cards:
         origin = f"from {card.parent}" if card.parent else "from the model itself"
         typer.echo(one_line(f"{card.id:<24} {card.base:<20} rank {card.rank:<4} {origin:<26} {card.note}"))
-    if not cards:
+    if not cards and not damaged:
         typer.echo("none; take a PEFT adapter in with: crucible models adapters add FOLDER NAME")
     return 0
 
@@ -76,8 +79,7 @@ def remove(spec: SpecArgument) -> int:
 
     paths = load_settings().paths
     store = AdapterStore(paths.adapters)
-    if (id_ := store.get(spec).id) in Gate(AuditLog(paths.audit), FinetuneStore(paths.finetune)).serving():
+    if (id_ := store.which(spec)) in Gate(AuditLog(paths.audit), FinetuneStore(paths.finetune)).serving():
         raise InputError(f"{id_} serves, or would after a rollback: first roll it back with crucible finetune rollback")
-    card = store.remove(id_)
-    say(f"removed {card.id}")
+    say(f"removed {store.remove(id_)}")
     return 0

@@ -108,7 +108,7 @@ def _is_secret(place: Place) -> bool:
 def _shown(value: Any) -> str:  # noqa: ANN401
     if value is None or isinstance(value, bool):
         return "empty" if value is None else str(value).lower()
-    text = repr(value)
+    text = re.sub(r"(?<=://)[^\s/@'\"]*@", "***@", repr(value))  # a user and a password in an address
     return text if len(text) <= 60 else text[:59] + "…"
 
 

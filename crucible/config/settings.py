@@ -25,6 +25,14 @@ def _http(url: str) -> str:
     return url
 
 
+def _key(key: SecretStr | None) -> SecretStr | None:
+    """Without the white space around it, as a file or a variable leaves it there."""
+    text = key.get_secret_value().strip("\ufeff \t\r\n\v\f") if key else ""
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("must be one line of ASCII characters")
+    return SecretStr(text) if text else None
+
+
 def _schedule(temperatures: tuple[float, ...]) -> tuple[float, ...]:
     if not 1 <= len(temperatures) <= 256:
         raise ValueError("must list 1 to 256 temperatures")
@@ -63,7 +71,7 @@ class ModelSettings(Section):
     """Further arguments for SGLang's launch_server, after Crucible's own."""
     replicas: int = Field(ge=1, le=64)
     """SGLang servers that share the work behind its router, each on GPUs of its own; one that dies loses no request."""
-    api_key: SecretStr | None = None
+    api_key: Annotated[SecretStr | None, AfterValidator(_key)] = None
     """Key that server asks for; masked wherever settings are shown."""
     port: int = Field(ge=0, le=65535)
     """Local TCP port of the embedded engine; 0 takes a free one."""
@@ -310,5 +318,6 @@ def _entries(key: str, value: Any) -> list[tuple[str, Any]]:  # noqa: ANN401
 def _masked(value: Any) -> Any:  # noqa: ANN401
     """Pydantic masks a SecretStr in JSON by itself; a password inside an address it cannot know."""
     if isinstance(value, str):
-        return re.sub(r"(?<=://)[^/@\s]*@", "**********@", value)
+        value = re.sub(r"(?<=://)[^/@\s]*@", "**********@", value)
+        return re.sub(r"(?<=[?&])([^=&\s]+)=[^&\s#]+", r"\1=**********", value)
     return value

@@ -83,7 +83,9 @@ def find_model(settings: ModelSettings, paths: Paths) -> str:
     if engine == "scripted":
         return f"scripted answers from {settings.script}"
     if settings.base_url and engine in ("openai", "sglang"):
-        return f"{settings.name} at {settings.base_url}"
+        from crucible.models.quoting import shown
+
+        return f"{settings.name} at {shown(settings.base_url)}"
     if engine == "openai":
         raise InputError(NO_URL)
     file = _file(settings, paths)

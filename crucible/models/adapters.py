@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 import re
 import shutil
 import tempfile
@@ -20,20 +21,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from pydantic import Field, ValidationError
 
 from crucible.errors import InputError, RefusedError, StoreError
 from crucible.files import write_atomically
+from crucible.models.bases import check_base
 from crucible.models.files import ModelFile, hash_file
-from crucible.models.lora import CONFIG, WEIGHTS, convert
+from crucible.models.lora import CONFIG, WEIGHTS, convert, read_config
+from crucible.models.quoting import quote
 from crucible.types import Frozen
 
 NO_ADAPTER = "base"
 """In settings: the model itself, whatever was promoted."""
 CARD, CONVERTED = "card.json", "adapter.gguf"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_VERSION = re.compile(r"[0-9]{4,6}")
 _SPEC = re.compile(rf"(?P<name>{NAME.pattern})(?:@(?P<version>[0-9]{{1,6}}))?")
 
 
@@ -69,6 +73,21 @@ class AdapterCard(Frozen):
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
+class Damaged(NamedTuple):
+    """A version whose card cannot be read; as a text, a line that says so."""
+
+    name: str
+    version: int
+    why: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}@{self.version}"
+
+    def __str__(self) -> str:
+        return f"adapter {self.id} is not usable: {self.why}"
+
+
 def check_name(name: str) -> None:
     """Raises InputError for what no adapter may be called."""
     if not NAME.fullmatch(name):
@@ -95,10 +114,11 @@ class AdapterStore:
             parent = self.get(parent).id
         with self._locked():
             (self.root / name).mkdir(exist_ok=True)
-            version = max((int(path.name) for path in (self.root / name).glob("[0-9]*")), default=0) + 1
+            version = max((number for number, _ in self._folders(name)), default=0) + 1
             with tempfile.TemporaryDirectory(prefix=".new-", dir=self.root) as scratch:
                 made = Path(scratch, "adapter")
                 made.mkdir()
+                check_base(read_config(folder).base, base, base_file)
                 config = convert(folder, base_file.path, made / CONVERTED)
                 for part in (CONFIG, WEIGHTS):
                     shutil.copyfile(folder / part, made / part)
@@ -120,7 +140,18 @@ class AdapterStore:
             return card
 
     def get(self, spec: str) -> AdapterCard:
-        """The adapter `name@version`, or the newest version of `name`. Raises InputError where there is none."""
+        """The adapter `name@version`, or the newest version of `name`. Raises InputError where there is none, StoreError where
+        it is damaged."""
+        found = self._find(spec)
+        if isinstance(found, Damaged):
+            raise StoreError(f"{found}; remove it with: crucible models adapters remove {found.id}")
+        return found
+
+    def which(self, spec: str) -> str:
+        """The id, `name@version`, of what `spec` names, damaged or not. Raises InputError where there is none."""
+        return self._find(spec).id
+
+    def _find(self, spec: str) -> AdapterCard | Damaged:
         asked = _SPEC.fullmatch(spec)
         if asked is None:
             raise InputError(f"adapter {spec!r}: a name, or name@version")
@@ -129,8 +160,8 @@ class AdapterStore:
             versions = [card for card in versions if card.version == int(asked["version"])]
         if versions:
             return versions[-1]
-        known = [card.id for card in self.cards()]
-        near = difflib.get_close_matches(spec, [*known, *(card.name for card in self.cards())], n=2, cutoff=0.5)
+        known = [each.id for each in self._all()]
+        near = difflib.get_close_matches(spec, [*known, *(each.name for each in self._all())], n=2, cutoff=0.5)
         meant = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known) or 'none'}"
         raise InputError(f"there is no adapter {spec!r}; {meant}")
 
@@ -143,22 +174,26 @@ class AdapterStore:
         return card
 
     def cards(self) -> list[AdapterCard]:
-        """All of them, by name and version."""
-        names = sorted(path.name for path in self.root.iterdir()) if self.root.is_dir() else []
-        return [card for name in names if NAME.fullmatch(name) for card in self._versions(name)]
+        """All of them, by name and version; those that are damaged are left out (see `damaged`)."""
+        return [each for each in self._all() if isinstance(each, AdapterCard)]
 
-    def remove(self, spec: str) -> AdapterCard:
-        """Deletes one version, whose number no other gets. Raises InputError where another adapter was trained from it."""
+    def damaged(self) -> list[Damaged]:
+        """The versions whose card cannot be read."""
+        return [each for each in self._all() if isinstance(each, Damaged)]
+
+    def remove(self, spec: str) -> str:
+        """Deletes one version, damaged or not, whose number no other gets, and returns its id. Raises InputError where another
+        adapter was trained from it."""
         with self._locked():
-            card = self.get(spec)
-            children = [other.id for other in self.cards() if other.parent == card.id]
+            found = self._find(spec)
+            children = [other.id for other in self.cards() if other.parent == found.id]
             if children:
-                raise InputError(f"adapter {card.id} is the parent of {', '.join(children)}; remove those first")
+                raise InputError(f"adapter {found.id} is the parent of {', '.join(children)}; remove those first")
             for part in (CARD, CONVERTED, WEIGHTS, CONFIG):  # its folder stays, and with it the number
-                (self.folder(card) / part).unlink(missing_ok=True)
-            return card
+                (self.folder(found) / part).unlink(missing_ok=True)
+            return found.id
 
-    def folder(self, card: AdapterCard) -> Path:
+    def folder(self, card: AdapterCard | Damaged) -> Path:
         """Where PEFT can load it from."""
         return self.root / card.name / f"{card.version:04}"
 
@@ -182,14 +217,28 @@ class AdapterStore:
             raise StoreError(f"adapter {card.id}: {path} is not what was stored (SHA-256 {found}, not {sha256})")
         return path
 
-    def _versions(self, name: str) -> list[AdapterCard]:
-        cards = []
-        for path in sorted((self.root / name).glob(f"[0-9]*/{CARD}")):
-            try:
-                cards.append(AdapterCard.model_validate_json(path.read_bytes()))
-            except (OSError, ValidationError) as error:
-                raise StoreError(f"{path} is damaged: {error}") from error
-        return sorted(cards, key=lambda card: card.version)
+    def _all(self) -> list[AdapterCard | Damaged]:
+        try:
+            names = sorted(path.name for path in self.root.iterdir()) if self.root.is_dir() else []
+        except OSError as error:
+            raise StoreError(f"cannot read the adapters in {self.root}: {error.strerror or error}") from error
+        return [each for name in names if NAME.fullmatch(name) for each in self._versions(name)]
+
+    def _versions(self, name: str) -> list[AdapterCard | Damaged]:
+        """By number. A folder without a card is a version that was removed."""
+        return [
+            _card(name, number, path / CARD) for number, path in self._folders(name) if os.path.lexists(path / CARD)
+        ]
+
+    def _folders(self, name: str) -> list[tuple[int, Path]]:
+        """Versions, by number. Whatever else lies there, a backup copy say, is none of ours."""
+        try:
+            found = [path for path in (self.root / name).iterdir() if _VERSION.fullmatch(path.name)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise StoreError(f"cannot read {self.root / name}: {error.strerror or error}") from error
+        return sorted((int(path.name), path) for path in found)
 
     @contextmanager
     def _locked(self) -> Iterator[Self]:
@@ -201,3 +250,19 @@ class AdapterStore:
                 yield self
         except OSError as error:
             raise StoreError(f"cannot write the adapters in {self.root}: {error.strerror or error}") from error
+
+
+def _card(name: str, number: int, path: Path) -> AdapterCard | Damaged:
+    try:
+        card = AdapterCard.model_validate_json(path.read_bytes())
+    except OSError as error:
+        return Damaged(name, number, f"{path} cannot be read: {error.strerror or error}")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        return Damaged(name, number, f"{path} is damaged: {f'{where}: ' if where else ''}{quote(first['msg'], 120)}")
+    if (card.name, card.version) != (name, number):
+        return Damaged(
+            name, number, f"{path} is the card of {quote(card.id, 80)}: a copy, or a folder that was renamed"
+        )
+    return card

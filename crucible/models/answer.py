@@ -1,18 +1,36 @@
-"""A streamed answer as a Completion, and a refused request as an error. Pure functions of data, for every server."""
+"""A streamed answer as a Completion. Pure functions of data, for every server."""
 
 from __future__ import annotations
 
-import json
-import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
-from crucible.errors import ContextOverflowError, EngineError, ModelUnavailableError
+from crucible.errors import ContextOverflowError, EngineError
+from crucible.models.payload import Usage, mapping
+from crucible.models.quoting import quote
+from crucible.models.thinking import Thinking
 from crucible.types import Completion, Sampling, TokenLogprob
 
-_OVERFLOW = re.compile(r"context.{0,12}(size|length|window)|exceed_context|context_length", re.IGNORECASE)
+STOPPED = (
+    *(
+        "stop",
+        "eos",
+        "eos_token",
+        "end",
+        "end_turn",
+        "end_of_turn",
+        "stop_sequence",
+        "stop_token",
+        "complete",
+        "completed",
+    ),
+    *("done", "finished", "tool_calls", "tool_call", "tool_use", "function_call"),
+)
+CUT = ("length", "max_tokens", "max_length", "max_output_tokens", "model_length", "token_limit", "limit")
+"""Finish reasons, as servers name them, of an answer that is whole and of one that reached its length. Any other is a failure."""
+PASSING = ("error", "abort", "cancelled", "canceled")
+"""Failures that asking again may mend."""
 
 
 class Answer(ABC):
@@ -20,36 +38,97 @@ class Answer(ABC):
 
     def __init__(self, sampling: Sampling) -> None:
         self._sampling, self._began = sampling, time.monotonic()
-        self._text: list[str] = []
+        self._thinking, self._half = Thinking(), ""
+        self._apart: list[str] = []
+        self._events = 0
+        self._usage = Usage()
         self.logprobs: list[TokenLogprob] = []
-        self.prompt_tokens = self.completion_tokens = 0
         self.finish: Literal["stop", "length"] | None = None
         """None while the answer is not complete."""
+        self.empty, self.spoke = True, False
+        """Whether nothing of an answer came yet, and whether text came."""
 
     @abstractmethod
     def read(self, event: dict[str, Any]) -> str:
-        """The text an event brought; the rest of it is put into the fields above."""
+        """The text an event brought; the rest of it is handed to `think`, `count` and `end_with`."""
 
-    def take(self, event: dict[str, Any]) -> str:
-        """Adds one event; returns the text it brought."""
-        if event.get("error"):
-            raise EngineError(f"the engine failed while generating: {event['error']}")
-        text = self.read(event)
+    def take(self, event: Any) -> str:  # noqa: ANN401 - JSON
+        """Adds one event; returns what of the answer's own text, thinking left out, is certain by now."""
+        said = mapping(event)
+        text = self.read(said) if said else ""
         if text:
-            self._text.append(text)
-        return text
+            self._events += 1
+            self.empty, self.spoke = False, True
+        return self._thinking.feed(self._joined(text))
+
+    def done(self) -> None:
+        """The server said that the answer is complete, whether or not it said why."""
+        if self.finish is None and not self.empty:
+            self.finish = "length" if (self._usage.completion or 0) >= self._sampling.max_tokens else "stop"
+
+    def end(self) -> str:
+        """No more events come. Returns the rest of the text."""
+        half, self._half = self._half, ""
+        return self._thinking.feed("\ufffd" * len(half)) + self._thinking.end()
+
+    def think(self, text: str) -> None:
+        """Thinking that the server itself keeps apart."""
+        if text:
+            self._apart.append(text)
+            self._events += 1
+            self.empty = False
+
+    def count(self, usage: Usage) -> None:
+        """The last count of a server is the exact one."""
+        prompt, completion = usage
+        self._usage = Usage(
+            self._usage.prompt if prompt is None else prompt,
+            self._usage.completion if completion is None else completion,
+        )
+
+    def end_with(self, reason: str) -> None:
+        """The server's finish reason; an empty one says nothing. Raises EngineError for a failure."""
+        said = reason.strip().lower()
+        if not said:
+            return
+        self.empty = False
+        if said in STOPPED:
+            self.finish = "stop"
+        elif said in CUT:
+            self.finish = "length"
+        else:
+            error = EngineError(f"the server gave an answer up half-way (finish reason {quote(reason, 40)!r})")
+            error.transient_s = 0.0 if said in PASSING else None
+            raise error
 
     def completion(self) -> Completion:
-        """What there is; an answer that is not complete was cancelled."""
+        """What there is; an answer that is not complete was cancelled. Raises ContextOverflowError where the prompt took all."""
+        counted = self._usage.completion or self._events
+        text, thoughts = self._thinking.text, "".join(self._apart) + self._thinking.thoughts
+        if self.finish == "length" and not (text.strip() or thoughts) and counted <= 1 < self._sampling.max_tokens:
+            raise ContextOverflowError(
+                f"the prompt ({self._usage.prompt or 'too many'} tokens) leaves the model no room to answer; "
+                "shorten the task or raise the server's context length"
+            )
         return Completion(
-            text="".join(self._text),
+            text=text,
+            thinking=thoughts,
             finish_reason=self.finish or "cancelled",
-            prompt_tokens=self.prompt_tokens,
-            completion_tokens=self.completion_tokens,
+            prompt_tokens=self._usage.prompt or 0,
+            completion_tokens=counted,
             seed=self._sampling.seed,
             wall_s=time.monotonic() - self._began,
             logprobs=tuple(self.logprobs) if self._sampling.logprobs else None,
         )
+
+    def _joined(self, text: str) -> str:
+        """`text` with halves of surrogate pairs joined, also across events; a half that stays alone becomes U+FFFD."""
+        text, self._half = self._half + text, ""
+        if text and "\ud800" <= text[-1] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        if text.isascii():
+            return text
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 class Request(NamedTuple):
@@ -58,60 +137,3 @@ class Request(NamedTuple):
     path: str
     body: dict[str, Any]
     answer: Answer
-
-
-def logprob(item: dict[str, Any]) -> TokenLogprob:
-    """A token as both the OpenAI API and llama.cpp write it."""
-    top = tuple((other["token"], other["logprob"]) for other in item.get("top_logprobs", []))
-    return TokenLogprob(token=item["token"], logprob=item["logprob"], top=top)
-
-
-def events(chunks: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """The JSON events of a server-sent stream.
-
-    Lines end at \\n alone: text-mode readers also cut at U+2028 and its like, which JSON strings may hold as they are.
-    """
-    rest = b""
-    for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            data = line.strip().removeprefix(b"data:").strip()
-            if line.startswith(b"data:") and data != b"[DONE]":
-                yield json.loads(data)
-
-
-TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
-
-
-def refusal(
-    status: int, text: str, *, url: str, model: str, retry_after: str | None = None
-) -> EngineError | ModelUnavailableError:
-    """The error that a server's HTTP error means. retry_after: the header of that name."""
-    error = _refusal(status, text, url, model)
-    if status in TRANSIENT and not isinstance(error, ContextOverflowError):
-        said = retry_after or ""
-        error.transient_s = float(said) if said.isdigit() else 0.0
-    return error
-
-
-def _refusal(status: int, text: str, url: str, model: str) -> EngineError | ModelUnavailableError:
-    problem: Any = {}
-    message = text.strip()[:300]
-    try:
-        document = json.loads(text)
-        problem = document.get("error", document)
-        message = problem if isinstance(problem, str) else str(problem.get("message", message))
-    except (ValueError, AttributeError):
-        message = message or "no reason given"  # not JSON, or not the OpenAI form: the text itself is the reason
-    kind = f"{problem.get('type')} {problem.get('code')}" if isinstance(problem, dict) else ""
-    if _OVERFLOW.search(kind) or (status == 400 and _OVERFLOW.search(message)):
-        return ContextOverflowError(f"{message}; shorten the task or raise model.context_length")
-    if status in (401, 403):
-        return ModelUnavailableError(f"{url} refuses the key (HTTP {status}); set model.api_key")
-    if status == 404:
-        return ModelUnavailableError(
-            f"{url} has no model {model!r}, or no chat completions there (HTTP 404: {message})"
-        )
-    if status in (502, 503, 504):
-        return ModelUnavailableError(f"{url} is not ready (HTTP {status}: {message}); try again later")
-    return EngineError(f"{url} answers HTTP {status}: {message}")

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from crucible.errors import StoreError
 from crucible.models.base import Model, OnDelta
 from crucible.models.wrapped import WrappedModel
@@ -28,6 +30,7 @@ class CachedModel(WrappedModel):
         self._path = path
         self._lock = threading.Lock()
         self.hits = self.misses = 0
+        self._notices: list[str] = []
         with self._opened() as table:
             table.execute("CREATE TABLE IF NOT EXISTS completions (key TEXT PRIMARY KEY, completion TEXT NOT NULL)")
 
@@ -41,7 +44,11 @@ class CachedModel(WrappedModel):
         deadline_s: float | None = None,
     ) -> list[Completion]:
         keys = [self._key(messages, sampling) for sampling in samplings]
-        found = self._read(keys)
+        try:
+            found = self._read(keys)
+        except StoreError as error:
+            self._note(f"no remembered answers: {error}")
+            found = {}
         missing = [index for index, key in enumerate(keys) if key not in found]
         with self._lock:
             self.hits += len(keys) - len(missing)
@@ -67,7 +74,10 @@ class CachedModel(WrappedModel):
             else []
         )
         new = {keys[index]: completion for index, completion in zip(missing, drawn, strict=True)}
-        self._write({key: each for key, each in new.items() if each.finish_reason != "cancelled"})
+        try:
+            self._write({key: each for key, each in new.items() if each.finish_reason != "cancelled"})
+        except StoreError as error:  # the answers are there, whether or not they can be remembered
+            self._note(f"answers are not remembered: {error}")
         answers = found | new
         return [answers[key] for key in keys]
 
@@ -86,8 +96,21 @@ class CachedModel(WrappedModel):
             for key in set(keys):
                 row = table.execute("SELECT completion FROM completions WHERE key = ?", (key,)).fetchone()
                 if row is not None:
-                    found[key] = Completion.model_validate_json(row[0])
+                    try:
+                        found[key] = Completion.model_validate_json(row[0])
+                    except ValidationError:  # drawn again, and the row with it written anew
+                        self._note(f"a damaged answer in the cache {self._path} was drawn again")
         return found
+
+    def notices(self) -> list[str]:
+        with self._lock:
+            said, self._notices = self._notices, []
+        return [*said, *super().notices()]
+
+    def _note(self, text: str) -> None:
+        with self._lock:
+            if text not in self._notices:
+                self._notices.append(text)
 
     def _write(self, new: dict[str, Completion]) -> None:
         with self._opened() as table:

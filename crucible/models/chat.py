@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from crucible.models.answer import Answer, Request, logprob
+from crucible.models.answer import Answer, Request
 from crucible.models.dialects import Dialect
+from crucible.models.payload import choice, usage
 from crucible.types import Message, Sampling
 
 _SPECIAL = re.compile(
@@ -62,16 +63,20 @@ def chat_request(messages: Sequence[Message], sampling: Sampling, model: str, di
 
 
 class ChatAnswer(Answer):
+    def __init__(self, sampling: Sampling) -> None:
+        super().__init__(sampling)
+        self._instead = ""
+
     def read(self, event: dict[str, Any]) -> str:
-        text = ""
-        for choice in event.get("choices", []):
-            text += (choice.get("delta") or {}).get("content") or ""
-            self.logprobs += map(logprob, (choice.get("logprobs") or {}).get("content") or [])
-            if choice.get("finish_reason"):
-                self.finish = "length" if choice["finish_reason"] == "length" else "stop"
-        usage = event.get("usage")
-        if usage:  # with the last event, and exact
-            self.prompt_tokens, self.completion_tokens = usage["prompt_tokens"], usage.get("completion_tokens", 0)
-        elif text:  # a cancelled answer gets no usage; one event brings one token, as a rule
-            self.completion_tokens += 1
+        said = choice(event)
+        self.think(said.thinking)
+        self.logprobs += said.logprobs
+        self._instead += said.instead
+        self.count(usage(event.get("usage")))
+        text = said.text
+        if said.whole and not self.spoke:
+            text = said.whole
+        self.end_with(said.finish)
+        if self.finish and not text and not self.spoke:
+            text, self._instead = self._instead, ""  # a refusal, or a tool's call: all that the model said
         return text

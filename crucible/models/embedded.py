@@ -30,6 +30,7 @@ from crucible.models.base import Feature, OnDelta, refuse_beyond, refuse_unloade
 from crucible.models.chat import chat
 from crucible.models.http import ConnectionLostError
 from crucible.models.llama import llama_request
+from crucible.models.payload import mapping, tokens
 from crucible.models.process import EngineOptions, EngineProcess
 from crucible.models.slots import Lane, SlotClient
 from crucible.models.stop import Stop
@@ -161,9 +162,13 @@ class EmbeddedModel:
         while True:
             with self._entered() as live:
                 try:
-                    return len(live.client.post("/tokenize", body)["tokens"])
+                    counted = tokens(live.client.post("/tokenize", body))
                 except ConnectionLostError as error:
                     self._restart(live, error)
+                    continue
+            if counted is None:
+                raise EngineError("the embedded engine does not say how many tokens a text has")
+            return counted
 
     def load_adapters(self, adapters: Mapping[str, Path]) -> None:
         """Serves with `adapters` too, from now on; those of a name already known are replaced. Takes a start of the engine.
@@ -355,4 +360,7 @@ class EmbeddedModel:
 def _render(live: _Live, messages: Sequence[Message]) -> str:
     """The chat as the model's own template writes it; a last assistant message is left open."""
     body = {"messages": chat(messages)}
-    return str(live.client.post("/apply-template", body)["prompt"])
+    prompt = mapping(live.client.post("/apply-template", body)).get("prompt")
+    if not isinstance(prompt, str):
+        raise EngineError("the embedded engine does not render the model's chat template")
+    return prompt

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from crucible.errors import ModelUnavailableError
-from crucible.models.catalogue import ModelSource
-from crucible.models.gguf import check_gguf
+from crucible.models.catalogue import ModelSource, shards_of
+from crucible.models.gguf import check_gguf, check_magic
 
 CHUNK = 1 << 20
 
@@ -28,13 +28,26 @@ class ModelFile(NamedTuple):
 
 
 def locate(source: ModelSource, cache_dir: Path) -> ModelFile:
-    """The file of `source`, verified. Raises ModelUnavailableError if it is missing, cut off or not what it should be."""
+    """The file of `source`, verified; the first one of a model in shards, whose hash is then that of all shards' hashes.
+
+    Raises ModelUnavailableError if a file is missing, cut off or not what it should be."""
+    found = [locate_file(shard, cache_dir) for shard in shards_of(source)]
+    if len(found) == 1:
+        return found[0]
+    together = hashlib.sha256(" ".join(shard.sha256 for shard in found).encode("ascii"))
+    return ModelFile(found[0].path, together.hexdigest())
+
+
+def locate_file(source: ModelSource, cache_dir: Path) -> ModelFile:
+    """As `locate`, for one file."""
     path = source.path(cache_dir)
     try:
         size = path.stat().st_size
     except FileNotFoundError as error:
         raise ModelUnavailableError(
-            f"model {source.name} is not on this machine; fetch it with: crucible models pull {source.name}"
+            f"{path} is missing, one of the model's shards; put it beside the others"
+            if source.local
+            else f"model {source.name} is not on this machine; fetch it with: crucible models pull {source.name}"
         ) from error
     except OSError as error:
         raise ModelUnavailableError(f"model {source.name}: cannot read {path}: {error.strerror}") from error
@@ -44,6 +57,11 @@ def locate(source: ModelSource, cache_dir: Path) -> ModelFile:
             f"fetch it again with: crucible models pull {source.name}"
         )
     known = read_stamp(path, cache_dir)
+    try:
+        if known is not None:
+            check_magic(path)
+    except OSError as error:
+        raise ModelUnavailableError(f"model {source.name}: cannot read {path}: {error.strerror}") from error
     if known is None:
         try:
             check_gguf(path)

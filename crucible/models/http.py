@@ -8,28 +8,31 @@ from __future__ import annotations
 import json
 import random
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
-from crucible.errors import EngineError, EngineTimeoutError, InputError, ModelUnavailableError
-from crucible.models.answer import Request, events, refusal
+from crucible.errors import EngineError, EngineTimeoutError, ModelUnavailableError
+from crucible.models.answer import Request
 from crucible.models.base import OnDelta
+from crucible.models.client import address, checked_key, client
+from crucible.models.payload import mapping
+from crucible.models.quoting import quote, reason, shown, words
+from crucible.models.refusals import failure, problem, refusal
+from crucible.models.sse import DONE, MAX_BYTES, Event, EventStream
 from crucible.models.stop import Line, Stop
 from crucible.models.throttle import Throttle, pause
 from crucible.types import Completion
 
 CONNECT_S = 5.0
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-"""Names of this machine. Any other host is another machine, whatever its name resolves to."""
-
-
 MAX_WAIT_S = 60.0
+MAX_MOVES = 3
+"""Redirects that are followed, within the server itself."""
+MAX_ERROR_BYTES = 1 << 16
 
 
 class ConnectionLostError(EngineError):
@@ -56,22 +59,15 @@ class StreamClient:
         retries: int = 0,
         backoff_s: float = 0.5,
     ) -> None:
-        self.base_url, self.model, self.timeout_s = base_url, model, timeout_s
+        self._address, key = address(base_url), checked_key(api_key)
+        self._hidden = (*self._address.secrets, *((key,) if key else ()))
+        self.base_url, self.model, self.timeout_s = self._address.url, model, timeout_s
         self._streams, self._retries, self._backoff_s = streams, retries, backoff_s
         self.throttle = Throttle(streams)
         self.retried = 0
         """Requests sent again so far."""
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        try:
-            self._http = httpx.Client(
-                headers=headers,
-                timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s), pool=None),
-                # No connection is kept: `Line.trace` then sees the socket of every request.
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
-                trust_env=urlsplit(base_url).hostname not in LOOPBACK,  # no proxy on the way to this machine
-            )
-        except (ValueError, httpx.InvalidURL) as error:
-            raise InputError(f"model.base_url {base_url!r} or its key cannot be used: {error}") from error
+        connect_s = min(CONNECT_S, timeout_s)
+        self._http = client(self._address, key, httpx.Timeout(timeout_s, connect=connect_s, pool=None))
 
     def batch(
         self,
@@ -130,69 +126,140 @@ class StreamClient:
 
     def draw(self, request: Request, stop: Stop, tell: Callable[[str], None] | None = None) -> Completion:
         """One completion; `tell` hears its text as it comes."""
-        answer = request.answer
+        answer, odd = request.answer, ""
         if not stop.check():
             # A generator does the receiving, so that only what fails there is translated, and not what `tell` raises.
             with closing(self._received(request, stop)) as received:
                 for event in received:
-                    text = answer.take(event)
+                    if event.data == DONE:
+                        answer.done()
+                        continue
+                    if found := problem(event.data, event.name, plain=True):
+                        raise failure(found, url=self.base_url, model=self.model, hide=self._hidden)
+                    if answer.empty and not mapping(event.data).keys() & {"choices", "content"}:
+                        odd = odd or quote(json.dumps(event.data), hide=self._hidden)
+                    text = answer.take(event.data)
                     if text and tell is not None:
                         tell(text)
+        rest = answer.end()
+        if rest and tell is not None:
+            tell(rest)
         if answer.finish is None:
             if stop.reason == "deadline":
                 raise EngineTimeoutError(f"no complete answer within {stop.deadline_s:.1f} s")
             if stop.reason == "failed":  # not the caller's wish: an answer to draw again, not a short one to keep
                 raise ConnectionLostError("given up because another request failed")
+            if not stop.reason and answer.empty and odd:
+                raise EngineError(f"{self.base_url} answers with no completion but {odd}; see model.base_url")
             if not stop.reason:
-                raise ConnectionLostError(f"{self.base_url} ended its answer in the middle")
+                how = "answers with nothing" if answer.empty else "ended its answer in the middle"
+                raise ConnectionLostError(f"{self.base_url} {how}")
         return answer.completion()
 
-    def _received(self, request: Request, stop: Stop) -> Generator[dict[str, Any], None, None]:
+    def _received(self, request: Request, stop: Stop) -> Generator[Event, None, None]:
         """The events of the answer; they end early, without an error, when `stop` says so."""
-        url, content = f"{self.base_url}{request.path}", _encoded(request.body)
+        stream, came = EventStream(), False
         with Line(stop) as line:
-            extensions = {"trace": line.trace}
             try:
-                with self._http.stream("POST", url, content=content, headers=_JSON, extensions=extensions) as reply:
-                    if reply.is_error:
-                        text = reply.read().decode("utf-8", "replace")
-                        after = reply.headers.get("retry-after")
-                        raise refusal(reply.status_code, text, url=self.base_url, model=self.model, retry_after=after)
-                    for event in events(reply.iter_bytes()):
-                        line.heard()
+                with self._opened(request.path, request.body, {"trace": line.trace}) as reply:
+                    for chunk in reply.iter_bytes():
+                        line.heard()  # a comment is a sign of life too
+                        for event in stream.feed(chunk):
+                            came = True
+                            yield event
+                    for event in stream.close():
+                        came = True
                         yield event
-            except (httpx.HTTPError, httpx.StreamError, OSError, ValueError) as error:
-                if line.silent:
-                    raise EngineTimeoutError(
-                        f"{self.base_url}: no sign of life for {stop.silence_s:.0f} s; raise model.timeout_s"
-                    ) from error
-                if not stop.reason:  # else this is what a socket we shut looks like to its reader
+                    if not came and not stop.reason and not line.silent and stream.stray:
+                        raise self._foreign(reply, stream.stray, "no completion")
+            except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError, ValueError) as error:
+                if not line.silent and not stop.reason:  # else this is what a socket we shut looks like to its reader
                     raise self._lost(error) from error
+            if line.silent and not stop.reason:
+                raise EngineTimeoutError(
+                    f"{self.base_url}: no sign of life for {stop.silence_s:.0f} s; raise model.timeout_s"
+                )
 
     def post(self, path: str, body: dict[str, Any] | list[Any]) -> Any:  # noqa: ANN401
         """The JSON answer to one short request."""
         try:
-            reply = self._http.post(f"{self.base_url}{path}", content=_encoded(body), headers=_JSON)
-            if reply.is_error:
-                raise refusal(reply.status_code, reply.text, url=self.base_url, model=self.model)
-            return reply.json()
-        except (httpx.HTTPError, ValueError) as error:
+            with self._opened(path, body) as reply:
+                content = _read(reply, MAX_BYTES)
+        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
             raise self._lost(error) from error
+        try:
+            document = json.loads(content)
+        except (ValueError, RecursionError):
+            raise self._foreign(reply, content, "no JSON") from None
+        if found := problem(document):
+            raise failure(found, url=self.base_url, model=self.model, hide=self._hidden)
+        return document
 
     def close(self) -> None:
         self._http.close()
 
+    @contextmanager
+    def _opened(
+        self, path: str, body: dict[str, Any] | list[Any], extensions: dict[str, Any] | None = None
+    ) -> Iterator[httpx.Response]:
+        """The server's answer, which is no error. A redirect is followed where it stays on the server: the key is not sent
+        elsewhere, and neither is the prompt."""
+        url, content = httpx.URL(self._address.at(path)), _encoded(body)
+        for _ in range(MAX_MOVES):
+            with self._http.stream("POST", url, content=content, headers=_JSON, extensions=extensions or {}) as reply:
+                if not reply.has_redirect_location:
+                    if not reply.is_success:
+                        raise refusal(
+                            reply.status_code,
+                            _read(reply, MAX_ERROR_BYTES),
+                            url=self.base_url,
+                            model=self.model,
+                            content_type=reply.headers.get("content-type", ""),
+                            retry_after=reply.headers.get("retry-after"),
+                            hide=self._hidden,
+                        )
+                    yield reply
+                    return
+                moved = url.join(reply.headers["location"])
+                same = (moved.scheme, moved.host, moved.port) == (url.scheme, url.host, url.port)
+                if reply.status_code not in (307, 308) or not same:
+                    raise EngineError(
+                        f"{self.base_url} answers HTTP {reply.status_code} and names {shown(str(moved))}, which is not "
+                        "followed; set model.base_url to the server's own address"
+                    )
+                url = moved
+        raise EngineError(f"{self.base_url} redirects in a circle; set model.base_url to the server's own address")
+
+    def _foreign(self, reply: httpx.Response, body: bytes, lacks: str) -> EngineError:
+        """What is none of what was asked for: a web page, say."""
+        kind = quote(reply.headers.get("content-type", "").partition(";")[0], 60, hide=self._hidden)
+        said = words(body, hide=self._hidden)
+        return EngineError(
+            f"{self.base_url} answers HTTP {reply.status_code} with {lacks} but "
+            f"{kind or 'something else'}: {said or 'nothing'}; see model.base_url"
+        )
+
     def _lost(self, error: Exception) -> EngineError:
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            return ConnectionLostError(f"no server answers at {self.base_url} ({error or 'timed out'})")
+            return ConnectionLostError(f"no server answers at {self.base_url} ({reason(error)})")
         if isinstance(error, httpx.TimeoutException):
             return EngineTimeoutError(
                 f"{self.base_url}: no sign of life for {self.timeout_s:.0f} s; raise model.timeout_s"
             )
-        return ConnectionLostError(f"the connection to {self.base_url} broke ({error!r})")
+        return ConnectionLostError(f"the connection to {self.base_url} broke ({reason(error)})")
 
 
 _JSON = {"Content-Type": "application/json"}
+
+
+def _read(reply: httpx.Response, most: int) -> bytes:
+    """The body, or its beginning where it is longer than `most`."""
+    body = b""
+    for chunk in reply.iter_bytes():
+        body += chunk
+        if len(body) >= most:
+            break
+    return body[:most]
 
 
 def _encoded(body: dict[str, Any] | list[Any]) -> bytes:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from crucible.models.answer import Answer, Request, logprob
+from crucible.models.answer import Answer, Request
+from crucible.models.payload import Usage, count, logprobs, string
 from crucible.types import Sampling
 
 
@@ -51,11 +52,10 @@ def llama_request(prompt: str, sampling: Sampling, *, slot: int | None = None, s
 
 class LlamaAnswer(Answer):
     def read(self, event: dict[str, Any]) -> str:
-        self.prompt_tokens = event.get("tokens_evaluated", self.prompt_tokens)
-        self.completion_tokens = event.get("tokens_predicted", self.completion_tokens)
-        if event.get("stop"):
-            self.finish = "length" if event.get("stop_type") == "limit" else "stop"
+        self.count(Usage(count(event.get("tokens_evaluated")), count(event.get("tokens_predicted"))))
+        if event.get("stop") is True:
+            self.end_with("length" if event.get("stop_type") == "limit" else "stop")
         else:
             # The last event repeats all of them.
-            self.logprobs += map(logprob, event.get("completion_probabilities") or [])
-        return str(event.get("content") or "")
+            self.logprobs += logprobs(event.get("completion_probabilities"))
+        return string(event.get("content"))

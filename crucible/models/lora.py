@@ -14,7 +14,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pydantic import Field
+
 from crucible.errors import InputError
+from crucible.models.quoting import quote
 from crucible.types import Frozen
 
 if TYPE_CHECKING:
@@ -27,14 +30,20 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PERMUTED = {"llama": True, "qwen2": False, "qwen3": False}
 """Architectures that can be converted: whether llama.cpp reorders the rows of Q and K."""
 _KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
-_PLAIN: dict[str, Any] = {
-    "use_dora": False,
-    "modules_to_save": None,
-    "rank_pattern": {},
-    "alpha_pattern": {},
-    "lora_bias": False,
+_ANY = (
+    *("peft_type", "r", "lora_alpha", "target_modules", "base_model_name_or_path", "use_rslora", "bias"),  # read below
+    *("auto_mapping", "peft_version", "revision", "inference_mode", "lora_dropout", "runtime_config", "megatron_core"),
+    *("exclude_modules", "layers_to_transform", "layers_pattern", "qalora_group_size", "eva_config"),
+)
+"""Settings of PEFT that may have any value: read here, or without effect on what the saved matrices mean."""
+_HARMLESS: dict[str, tuple[object, ...]] = {
+    "task_type": ("CAUSAL_LM",),
+    # These begin beside the base model's own weights; pissa, olora, corda, loftq and lora_ga begin with others in their place.
+    "init_lora_weights": (True, "gaussian", "orthogonal", "eva"),
 }
-"""Settings of PEFT that a GGUF adapter has no place for, and their values without effect."""
+"""Settings of PEFT with the values that are known to change nothing."""
+_OFF: tuple[object, ...] = (None, False, "", [], {})
+"""Values of any other setting, PEFT's later ones too, that leave it off."""
 
 
 class LoraConfig(Frozen):
@@ -44,6 +53,8 @@ class LoraConfig(Frozen):
     alpha: float
     """As llama.cpp applies it: alpha / rank is the scale, whatever PEFT's own formula was."""
     targets: tuple[str, ...]
+    base: str = Field("", exclude=True)
+    """The model it was trained on, as PEFT names it; empty where it does not."""
 
 
 class Pair(NamedTuple):
@@ -69,23 +80,37 @@ def read_config(adapter: Path) -> LoraConfig:
     path = adapter / CONFIG
     try:
         said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        rank, alpha = int(said["r"]), float(said["lora_alpha"])
+        rank, alpha = _whole(said["r"]), float(said["lora_alpha"])
         kind, targets = said.get("peft_type"), said.get("target_modules") or ()
+        base = said.get("base_model_name_or_path") or ""
     except FileNotFoundError as error:
         raise InputError(f"{adapter} is no PEFT adapter: it has no {CONFIG}") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read: {quote(str(error), 120)}") from error
     if kind != "LORA" or rank < 1 or not math.isfinite(alpha):
-        raise InputError(f"{path}: a LoRA adapter is needed, of rank 1 or more; this is {kind}, rank {rank}")
-    for key, plain in _PLAIN.items():
-        if said.get(key) not in (plain, None):
-            raise InputError(f"{path}: {key} is {said[key]!r}; llama.cpp's adapters have no place for that")
+        raise InputError(
+            f"{path}: a LoRA adapter is needed, of rank 1 or more; this is {quote(str(kind), 40)}, rank {rank}"
+        )
+    for key, value in said.items():
+        if key not in _ANY and value not in (*_OFF, *_HARMLESS.get(key, ())):
+            raise InputError(
+                f"{path}: {quote(key, 60)} is {quote(repr(value), 80)}, which llama.cpp's adapters have no place for or "
+                "which is not known here; save the adapter as a plain LoRA"
+            )
     if said.get("bias", "none") != "none":
-        raise InputError(f"{path}: bias is {said['bias']!r}; only 'none' can be served")
+        raise InputError(f"{path}: bias is {quote(repr(said['bias']), 40)}; only 'none' can be served")
+    if alpha == 0:
+        raise InputError(f"{path}: lora_alpha is 0: the adapter has no effect")
     if said.get("use_rslora"):
         alpha *= math.sqrt(rank)
     names = (targets,) if isinstance(targets, str) else tuple(sorted(map(str, targets)))
-    return LoraConfig(rank=rank, alpha=alpha, targets=names)
+    return LoraConfig(rank=rank, alpha=alpha, targets=names, base=base if isinstance(base, str) else "")
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"r is {value!r}, no whole number")
+    return value
 
 
 def read_pairs(adapter: Path) -> dict[str, Pair]:

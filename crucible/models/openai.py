@@ -15,8 +15,10 @@ from urllib.parse import urlsplit
 from crucible.errors import EngineError, InputError, ModelUnavailableError
 from crucible.models.base import Feature, OnDelta, refuse_beyond
 from crucible.models.chat import as_text, chat_request
+from crucible.models.client import this_machine
 from crucible.models.dialects import dialects
-from crucible.models.http import LOOPBACK, ConnectionLostError, StreamClient, unavailable
+from crucible.models.http import ConnectionLostError, StreamClient, unavailable
+from crucible.models.payload import tokens
 from crucible.models.stop import Stop
 from crucible.types import Completion, Message, ModelIdentity, Sampling
 
@@ -57,7 +59,7 @@ class OpenAIModel:
         if adapter:
             refuse_beyond(dialect, self.features, [Sampling(adapter=adapter)])
         self._client = StreamClient(
-            base_url.rstrip("/").removesuffix("/v1"),
+            base_url,
             model,
             api_key=api_key,
             timeout_s=timeout_s,
@@ -76,7 +78,7 @@ class OpenAIModel:
     @property
     def remote(self) -> bool:
         """Whether what is sent leaves this machine."""
-        return urlsplit(self._client.base_url).hostname not in LOOPBACK
+        return not this_machine(urlsplit(self._client.base_url).hostname)
 
     @property
     def identity(self) -> ModelIdentity:
@@ -122,12 +124,17 @@ class OpenAIModel:
         fields = {"content": text, "prompt": text, "model": self._client.model}
         plain = {"add_special": False, "parse_special": False, "add_special_tokens": False}
         try:
-            return len(self._client.post("/tokenize", {**fields, **plain})["tokens"])
+            counted = tokens(self._client.post("/tokenize", {**fields, **plain}))
         except ConnectionLostError as error:
             raise unavailable(error) from error
-        except (EngineError, ModelUnavailableError, KeyError, TypeError):
-            # No such endpoint there; a server that is out of order will refuse the next request too.
-            return self._prompt_tokens(f"x{text}") - self._prompt_tokens("x")
+        except (EngineError, ModelUnavailableError):
+            counted = None  # no such endpoint there; a server that is out of order will refuse the next request too
+        if counted is not None:
+            return counted
+        alone = self._prompt_tokens("x")
+        if not alone:
+            raise EngineError(f"{self._client.base_url} does not say how many tokens a prompt has")
+        return max(0, self._prompt_tokens(f"x{text}") - alone)
 
     def _prompt_tokens(self, text: str) -> int:
         (drawn,) = self.generate([Message(role="user", content=text)], [Sampling(max_tokens=1)])

@@ -11,18 +11,24 @@ import errno
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from crucible.errors import CrucibleError, ModelUnavailableError, StoreError
-from crucible.models.catalogue import ModelSource, resolve
-from crucible.models.files import CHUNK, locate, write_stamp
+from crucible.models.catalogue import ModelSource, resolve, shards_of
+from crucible.models.files import CHUNK, locate, locate_file, write_stamp
+from crucible.models.gguf import check_gguf
 from crucible.models.sources import FileFacts, Source, SourceInterrupted, SourceUnreachable, sources_of
 
 MAX_STALLS = 3
 """Times in a row a transfer may break off without a byte gained before the source is given up."""
+
+
+STALL_S = 0.5
+"""Pause before a transfer without a byte gained is tried again; longer each time."""
 
 
 class PullProgress(NamedTuple):
@@ -84,6 +90,19 @@ def fetch(
     connect_timeout_s: float = 5.0,
 ) -> Path:
     """`pull` for a model that has been resolved."""
+    for shard in shards_of(model):
+        _fetch_one(shard, cache_dir, hub_url=hub_url, progress=progress, connect_timeout_s=connect_timeout_s)
+    return model.path(cache_dir)
+
+
+def _fetch_one(
+    model: ModelSource,
+    cache_dir: Path,
+    *,
+    hub_url: str,
+    progress: Callable[[PullProgress], None] | None,
+    connect_timeout_s: float,
+) -> None:
     path = model.path(cache_dir)
     teller = _Teller(progress)
     with _disk_errors(cache_dir):
@@ -91,13 +110,13 @@ def fetch(
         with _locked(path, teller):
             if _whole(model, cache_dir):
                 teller.note(f"{model.name} is already here: {path}")
-                return path
-            return _fetch(model, path, cache_dir, hub_url, connect_timeout_s, teller)
+            else:
+                _fetch(model, path, cache_dir, hub_url, connect_timeout_s, teller)
 
 
 def _whole(model: ModelSource, cache_dir: Path) -> bool:
     try:
-        locate(model, cache_dir)
+        locate_file(model, cache_dir)
     except ModelUnavailableError:
         return False
     return True
@@ -129,7 +148,7 @@ def _locked(path: Path, teller: _Teller) -> Iterator[None]:
 
 def _fetch(
     model: ModelSource, path: Path, cache_dir: Path, hub_url: str, connect_timeout_s: float, teller: _Teller
-) -> Path:
+) -> None:
     """Tries the sources in order; the lock is held."""
     folder = path.with_name(f"{path.name}.parts")
     shutil.rmtree(folder, ignore_errors=True)  # left by a killed pull; nobody else works there under our lock
@@ -140,7 +159,8 @@ def _fetch(
             teller.source = source.label
             try:
                 said = source.facts()
-                facts = FileFacts(bytes=model.bytes or said.bytes, sha256=model.sha256 or said.sha256)
+                facts = FileFacts(bytes=model.bytes or said.bytes, sha256=model.sha256 or said.sha256, tag=said.tag)
+                _begin_anew_if_other(_partial(path), facts)
                 teller.total = facts.bytes or 0
                 because = f" ({failed[-1]})" if failed else ""
                 teller.note(f"fetching {model.name} from the {source.label}{because}")
@@ -150,7 +170,7 @@ def _fetch(
                 continue
             _put_in_place(model, facts, sha256, path)
             write_stamp(path, cache_dir, sha256)
-            return path
+            return
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     raise ModelUnavailableError(f"model {model.name} could not be fetched: {'; '.join(failed) or 'no source known'}")
@@ -158,6 +178,21 @@ def _fetch(
 
 def _partial(path: Path) -> Path:
     return path.with_name(f"{path.name}.partial")
+
+
+def _tag_of(partial: Path) -> Path:
+    return partial.with_name(f"{partial.name}.tag")
+
+
+def _begin_anew_if_other(partial: Path, facts: FileFacts) -> None:
+    """Drops what an earlier pull left of another file. A published hash tells in the end; without one, the tag must."""
+    tag = _tag_of(partial)
+    if facts.sha256 is None and facts.tag:
+        if partial.exists() and not (tag.is_file() and tag.read_text(encoding="utf-8") == facts.tag):
+            partial.unlink()
+        tag.write_text(facts.tag, encoding="utf-8")
+    else:
+        tag.unlink(missing_ok=True)
 
 
 def _fill(source: Source, facts: FileFacts, partial: Path, teller: _Teller) -> str:
@@ -182,6 +217,10 @@ def _fill(source: Source, facts: FileFacts, partial: Path, teller: _Teller) -> s
                     raise SourceUnreachable(
                         f"{error}; {offset} bytes are kept, the next pull goes on from there"
                     ) from error
+                time.sleep(stalls * STALL_S)
+                if facts.sha256 is None and facts.tag and source.facts().tag != facts.tag:
+                    partial.unlink()
+                    raise SourceUnreachable(f"{source.label}: the file changed during the fetch; pull again") from error
                 continue
             break
         file.flush()
@@ -214,7 +253,15 @@ def _put_in_place(model: ModelSource, facts: FileFacts, sha256: str, path: Path)
             f"model {model.name}: what was fetched has the SHA-256 {sha256}, not {facts.sha256}; it was deleted. "
             "Pull again; if it happens twice, the source is not to be trusted"
         )
+    try:
+        check_gguf(partial)
+    except ModelUnavailableError as error:
+        partial.unlink()
+        raise ModelUnavailableError(
+            f"model {model.name}: what was fetched is no model and was deleted: {error}"
+        ) from error
     partial.replace(path)
+    _tag_of(partial).unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # else a power cut may lose the rename

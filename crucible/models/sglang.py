@@ -19,6 +19,8 @@ from pathlib import Path
 from crucible.errors import CrucibleError, EngineCrashedError, EngineError, InputError, ModelUnavailableError
 from crucible.models.base import OnDelta, refuse_unloaded
 from crucible.models.openai import OpenAIModel
+from crucible.models.payload import mapping, string
+from crucible.models.quoting import quote
 from crucible.models.replicas import Replicas
 from crucible.models.sglang_process import SglangOptions, SglangProcess
 from crucible.models.wrapped import WrappedModel
@@ -220,9 +222,10 @@ class SglangModel(WrappedModel):
 
 
 def _take(server: OpenAIModel, weights: Path) -> None:
-    said = server.post("/update_weights_from_disk", {"model_path": str(weights)})
+    said = mapping(server.post("/update_weights_from_disk", {"model_path": str(weights)}))
     if not said.get("success"):
-        raise ModelUnavailableError(f"SGLang does not take the weights in {weights}: {said.get('message')}")
+        why = quote(string(said.get("message")) or "no reason given")
+        raise ModelUnavailableError(f"SGLang does not take the weights in {weights}: {why}")
 
 
 def _exchange(server: OpenAIModel, out: Iterable[str], into: Mapping[str, Path]) -> None:

@@ -6,6 +6,7 @@ two exceptions: SourceUnreachable (another source may work) and SourceInterrupte
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -13,15 +14,25 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import quote, urlsplit
 
 from crucible.errors import ModelUnavailableError
 from crucible.models.catalogue import HubFile, IndexParts, ModelSource
+from crucible.models.client import this_machine, unusable
 from crucible.models.files import CHUNK
+from crucible.models.quoting import reason, shown
 from crucible.types import Frozen
 
+if TYPE_CHECKING:
+    import httpx
+
 POLL_S = 0.2
+MAX_MOVES = 8
+"""Redirects that are followed to find what a hub says of a file."""
+_LINKED_TAG = "x-linked-etag"
 
 
 class SourceUnreachable(Exception):  # noqa: N818 - says a fact about a place; the user sees it inside a real error
@@ -37,6 +48,8 @@ class FileFacts(Frozen):
 
     bytes: int | None = None
     sha256: str | None = None
+    tag: str = ""
+    """Another one is another file, where no hash says so."""
 
 
 class Source(Protocol):
@@ -64,24 +77,43 @@ class HubSource:
     def __init__(self, hub_url: str, file: HubFile, connect_timeout_s: float) -> None:
         import httpx
 
-        self.url = f"{hub_url.rstrip('/')}/{file.repository}/resolve/{file.revision}/{file.file}"
-        self.label = f"model hub {httpx.URL(hub_url).host}"
+        path = "/".join(quote(part) for part in (*file.repository.split("/"), "resolve", file.revision, file.file))
+        self.url = f"{hub_url.rstrip('/')}/{path}"
+        self.label = f"model hub {urlsplit(hub_url).hostname}"
         self._timeout = httpx.Timeout(60.0, connect=connect_timeout_s)
 
     def facts(self) -> FileFacts:
+        """The hash stands on the hub's own answer, before it redirects to its storage; a renamed repository's is one redirect
+        further, on the same host."""
         import httpx
 
-        try:
-            # Not followed: a hub answers with a redirect to its storage, and the hash stands on the redirect.
-            reply = httpx.head(self.url, timeout=self._timeout, headers={"Accept-Encoding": "identity"})
-        except httpx.HTTPError as error:
-            raise SourceUnreachable(f"{self.label} cannot be reached ({_said(error)})") from error
-        self._check(reply.status_code)
-        tag = (reply.headers.get("x-linked-etag") or reply.headers.get("etag") or "").strip('W/"')
+        method = "HEAD"
+        with self._client() as client:
+            try:
+                url = httpx.URL(self.url)
+                for _ in range(MAX_MOVES):
+                    with client.stream(method, url) as reply:
+                        if method == "HEAD" and reply.status_code in (405, 501):
+                            method = "GET"  # it answers downloads alone; the body is not read
+                            continue
+                        to = url.join(reply.headers["location"]) if reply.has_redirect_location else None
+                        if to is None or _LINKED_TAG in reply.headers or to.host != url.host:
+                            return self._facts(reply)
+                        url = to
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                raise SourceUnreachable(f"{self.label} cannot be reached ({reason(error)})") from error
+        raise SourceUnreachable(f"{self.label} redirects {shown(self.url)} in a circle")
+
+    def _facts(self, reply: httpx.Response) -> FileFacts:
+        self._check(reply)
+        if not reply.has_redirect_location:
+            self._check_kind(reply)
+        tag = (reply.headers.get(_LINKED_TAG) or reply.headers.get("etag") or "").strip().removeprefix("W/").strip('"')
         size = reply.headers.get("x-linked-size") or (reply.headers.get("content-length") if reply.is_success else None)
         return FileFacts(
-            bytes=int(size) if size and size.isdigit() else None,
-            sha256=tag if re.fullmatch("[0-9a-f]{64}", tag) else None,
+            bytes=int(size) if size and size.isascii() and size.isdigit() else None,
+            sha256=tag.lower() if re.fullmatch("[0-9a-fA-F]{64}", tag) else None,
+            tag=tag,
         )
 
     def spare_bytes(self) -> int:
@@ -90,29 +122,68 @@ class HubSource:
     def chunks(self, offset: int, fetched: Callable[[int], None]) -> Iterator[bytes]:
         import httpx
 
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
         try:
-            with httpx.stream("GET", self.url, headers=headers, timeout=self._timeout, follow_redirects=True) as reply:
+            with (
+                self._client() as client,
+                client.stream("GET", self.url, headers=headers, follow_redirects=True) as reply,
+            ):
                 if reply.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                     return
-                self._check(reply.status_code)
-                skip = offset if reply.status_code == httpx.codes.OK else 0  # a server without ranges sends it all
-                for chunk in reply.iter_bytes(CHUNK):
+                self._check(reply)
+                self._check_kind(reply)
+                skip = offset - _start(reply, offset)
+                if skip < 0:
+                    raise SourceInterrupted(f"{self.label} sends another part of the file than was asked for")
+                for chunk in reply.iter_bytes():  # of any size: what a short connection brought is kept
                     if skip >= len(chunk):
                         skip -= len(chunk)
                         continue
                     yield chunk[skip:]
                     skip = 0
-        except httpx.HTTPError as error:
-            raise SourceInterrupted(f"{self.label}: {_said(error)}") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise SourceInterrupted(f"{self.label}: {reason(error)}") from error
 
-    def _check(self, status: int) -> None:
+    def _client(self) -> httpx.Client:
+        import httpx
+
+        try:
+            # trust_env: no proxy on the way to this machine, wherever the environment sends the rest.
+            return httpx.Client(
+                timeout=self._timeout,
+                headers={"Accept-Encoding": "identity"},
+                trust_env=not this_machine(urlsplit(self.url).hostname),
+            )
+        except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
+            raise SourceUnreachable(unusable(self.url)) from error
+
+    def _check(self, reply: httpx.Response) -> None:
+        status, url = reply.status_code, shown(self.url)
         if status in (401, 403):
-            raise SourceUnreachable(f"{self.label} refuses {self.url} (HTTP {status}; gated or private?)")
+            raise SourceUnreachable(f"{self.label} refuses {url} (HTTP {status}; gated or private?)")
         if status == 404:
-            raise SourceUnreachable(f"{self.label} has no {self.url} (HTTP 404; check owner, repository and file)")
+            raise SourceUnreachable(f"{self.label} has no {url} (HTTP 404; check owner, repository and file)")
+        if status in (408, 425, 429, 500, 502, 503, 504) and reply.request.method == "GET":
+            raise SourceInterrupted(f"{self.label} answers HTTP {status}")
         if status >= 400:
             raise SourceUnreachable(f"{self.label} answers HTTP {status}")
+
+    def _check_kind(self, reply: httpx.Response) -> None:
+        """A web page or a message is no model: a portal, a proxy or the hub itself says something else."""
+        kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind in ("text/html", "application/xhtml+xml", "application/json", "text/xml", "application/xml"):
+            raise SourceUnreachable(
+                f"{self.label} answers with {kind} where a model file should be: a sign-in page or a proxy's message, "
+                f"perhaps; open {shown(self.url)} in a browser"
+            )
+
+
+def _start(reply: httpx.Response, asked: int) -> int:
+    """At which byte of the file an answer begins: a server without ranges sends it all, one may send another range."""
+    if reply.status_code != 206:
+        return 0
+    found = re.match(r"bytes (\d{1,18})-", reply.headers.get("content-range", ""))
+    return int(found[1]) if found else asked
 
 
 class IndexSource:
@@ -182,12 +253,12 @@ def _member(wheel: Path, name: str, skip: int) -> Iterator[bytes]:
 
 
 def _size(folder: Path) -> int:
+    """What lies in `folder` now; pip moves and deletes there meanwhile, which `walk` passes over."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size
-        except OSError:
-            continue  # pip moved it between the listing and the look
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += Path(place, name).stat().st_size
     return total
 
 
@@ -196,10 +267,6 @@ def _reason(log: str) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith("ERROR:") or "No module named" in line]
     return (telling or lines or ["it said nothing"])[-1].removeprefix("ERROR: ")
-
-
-def _said(error: Exception) -> str:
-    return str(error) or type(error).__name__
 
 
 def sources_of(model: ModelSource, hub_url: str, connect_timeout_s: float, folder: Path) -> list[Source]:

@@ -84,7 +84,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(data) - start))
+        if body or self.hub.tag:  # else nothing is known before the download
+            self.send_header("Content-Length", str(len(data) - start))
         self.end_headers()
         if body:
             self.send_slowly(data[start:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,9 +99,55 @@ def test_damage_is_seen_before_it_is_served(store: AdapterStore, folder: Path, b
     served.unlink()
     with pytest.raises(StoreError, match=r"calm@1: cannot read"):
         store.gguf(card)
-    (store.folder(card) / "card.json").write_text("{")
-    with pytest.raises(StoreError, match=r"card\.json is damaged"):
-        store.cards()
+
+
+def test_one_damaged_card_is_named_and_the_others_are_served(
+    store: AdapterStore, folder: Path, base: ModelFile
+) -> None:
+    good, bad = add(store, folder, base, name="good"), add(store, folder, base, name="bad")
+    (store.folder(bad) / "card.json").write_text("{")
+    assert store.cards() == [good] and store.get("good") == good
+    assert [each.id for each in store.damaged()] == ["bad@1"]
+    with pytest.raises(StoreError, match=r"bad@1 .*card\.json is damaged.*adapters remove bad@1"):
+        store.get("bad")
+    assert store.remove(store.which("bad")) == "bad@1" and store.damaged() == []
+    assert add(store, folder, base, name="bad").id == "bad@2"
+
+
+def test_what_is_no_version_is_left_alone(store: AdapterStore, folder: Path, base: ModelFile) -> None:
+    first = add(store, folder, base)
+    for copy in ("0001.bak", "old", "1 (copy)"):
+        shutil.copytree(store.folder(first), store.root / "calm" / copy)
+    (store.root / "notes.txt").write_text("a file of somebody's")
+    assert add(store, folder, base).id == "calm@2"
+    assert [card.id for card in store.cards()] == ["calm@1", "calm@2"]
+
+
+def test_a_copy_under_another_number_is_not_listed_twice(store: AdapterStore, folder: Path, base: ModelFile) -> None:
+    first = add(store, folder, base)
+    shutil.copytree(store.folder(first), store.root / "calm" / "0007")
+    assert store.cards() == [first]
+    assert [str(each) for each in store.damaged() if "the card of calm@1" in each.why]
+    assert add(store, folder, base).id == "calm@8"
+
+
+@pytest.mark.parametrize(
+    "said", ["HuggingFaceTB/SmolLM2-135M-Instruct", "unsloth/smollm2-135m-instruct-bnb-4bit", "/models/x"]
+)
+def test_an_adapter_of_this_model_is_taken(store: AdapterStore, tmp_path: Path, base: ModelFile, said: str) -> None:
+    assert add(store, random_adapter(tmp_path / "mine", base_model_name_or_path=said), base).id == "calm@1"
+
+
+@pytest.mark.parametrize(
+    "said", ["meta-llama/Llama-3.2-1B", "HuggingFaceTB/SmolLM2-135M", "HuggingFaceTB/SmolLM2-360M-Instruct"]
+)
+def test_an_adapter_of_another_model_is_refused(
+    store: AdapterStore, tmp_path: Path, base: ModelFile, said: str
+) -> None:
+    foreign = random_adapter(tmp_path / "foreign", base_model_name_or_path=said)
+    with pytest.raises(InputError, match=f"trained on {said}, not on {NAME}"):
+        add(store, foreign, base)
+    assert store.cards() == []
 
 
 def test_what_does_not_fit_leaves_nothing(store: AdapterStore, tmp_path: Path, base: ModelFile) -> None:

@@ -6,11 +6,11 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crucible.errors import InputError, ModelUnavailableError
-from crucible.models.catalogue import catalogue, resolve
+from crucible.models.catalogue import catalogue, resolve, shards_of
 from crucible.models.files import locate, read_stamp
 from crucible.models.gguf import check_gguf
 
@@ -139,6 +139,7 @@ def test_a_broken_file_is_found_out(tmp_path: Path, content: bytes, said: str) -
         check_gguf(path)
 
 
+@settings(deadline=None)  # the first one imports the table of types
 @given(cut=st.integers(0, len(tiny_gguf()) - 1))
 def test_no_cut_of_a_file_raises_anything_else(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     path = tmp_path_factory.mktemp("cut") / "cut.gguf"
@@ -159,3 +160,51 @@ def test_a_truncated_model_is_found_by_its_size(tmp_path: Path) -> None:
     model.path(tmp_path).write_bytes(tiny_gguf())
     with pytest.raises(ModelUnavailableError, match=r"cut off or changed; fetch it again.*pull smollm2-135m"):
         locate(model, tmp_path)
+
+
+def test_a_local_name_may_hold_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "my:model.gguf").write_bytes(tiny_gguf())
+    monkeypatch.chdir(tmp_path)
+    assert resolve("models/my:model.gguf").local
+    assert not resolve("models/other:model.gguf").local
+    with pytest.raises(InputError, match="there is no file"):
+        resolve("./other:model.gguf")
+
+
+def test_shards_are_found_together(tmp_path: Path) -> None:
+    first = tmp_path / "m-00001-of-00002.gguf"
+    pairs = struct.pack("<Q", 11) + b"split.count" + struct.pack("<IH", 2, 2)
+    first.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + pairs)
+    with pytest.raises(ModelUnavailableError, match=r"m-00002-of-00002\.gguf is missing, one of the model's shards"):
+        locate(resolve(str(first)), tmp_path / "cache")
+    (tmp_path / "m-00002-of-00002.gguf").write_bytes(tiny_gguf())
+    found = locate(resolve(str(first)), tmp_path / "cache")
+    assert found.path == first and len(found.sha256) == 64
+    with pytest.raises(InputError, match=r"name the first of its 2 shards, .*-00001-of-00002"):
+        resolve(str(tmp_path / "m-00002-of-00002.gguf"))
+    names = [each.hub.file for each in shards_of(resolve("a/b:q/m-00001-of-00003.gguf")) if each.hub]
+    assert names == [f"q/m-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
+
+
+def nested(depth: int) -> bytes:
+    value = struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * depth + struct.pack("<IQ", 0, 0)
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"a" + value
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "Git LFS pointer"),
+        (b"<!DOCTYPE html><html></html>", "web page"),
+        (b"GGUF" + struct.pack(">IQQ", 3, 1, 1) + bytes(64), "big-endian"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 0) + bytes(64), "holds no tensors"),
+        (nested(5000), "nested too deeply"),
+        (tiny_gguf(data=63), "its last tensor ends at"),
+    ],
+)
+def test_what_is_no_model_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "odd.gguf"
+    path.write_bytes(content)
+    with pytest.raises(ModelUnavailableError, match=said):
+        check_gguf(path)

@@ -76,11 +76,39 @@ def test_rank_stabilised_scale_becomes_an_alpha(tmp_path: Path) -> None:
         ({"r": 0}, "rank 0"),
         ({"r": "many"}, "cannot be read"),
         ({"lora_alpha": float("nan")}, "rank 1 or more"),
+        ({"lora_alpha": 0}, "lora_alpha is 0"),
+        ({"r": 4.5}, "no whole number"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights is 'pissa'"),
+        ({"init_lora_weights": "pissa_niter_16"}, "init_lora_weights"),
+        ({"init_lora_weights": "olora"}, "init_lora_weights"),
+        ({"init_lora_weights": "corda"}, "init_lora_weights"),
+        ({"init_lora_weights": "loftq"}, "init_lora_weights"),
+        ({"loftq_config": {"loftq_bits": 4}}, "loftq_config"),
+        ({"layer_replication": [[0, 4], [2, 5]]}, "layer_replication"),
+        ({"alora_invocation_tokens": [1, 2]}, "alora_invocation_tokens"),
+        ({"trainable_token_indices": [1]}, "trainable_token_indices"),
+        ({"target_parameters": ["mlp.experts"]}, "target_parameters"),
+        ({"lora_bias": True}, "lora_bias is True"),
+        ({"use_qalora": True}, "use_qalora"),
+        ({"fan_in_fan_out": True}, "fan_in_fan_out"),
+        ({"task_type": "SEQ_CLS"}, "task_type"),
+        ({"a_setting_of_tomorrow": 3}, "a_setting_of_tomorrow is 3"),
     ],
 )
 def test_what_a_gguf_adapter_cannot_say_is_refused(tmp_path: Path, changes: dict[str, object], said: str) -> None:
     with pytest.raises(InputError, match=said):
         read_config(random_adapter(tmp_path, **changes))
+
+
+def test_what_peft_itself_writes_is_taken(tmp_path: Path) -> None:
+    from peft import LoraConfig
+
+    save_adapter(tmp_path, random_tensors(), {})
+    LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], r=4, lora_alpha=8, lora_dropout=0.1).save_pretrained(
+        str(tmp_path)
+    )
+    assert read_config(tmp_path).rank == 4
+    assert read_config(save_adapter(tmp_path, random_tensors(), config(a_setting_of_tomorrow=None))).rank == 4
 
 
 def test_a_folder_without_an_adapter_is_named(tmp_path: Path) -> None:
