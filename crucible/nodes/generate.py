@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from crucible.errors import ContextOverflowError
 from crucible.nodes.base import BaseNode, Context, Update
-from crucible.nodes.extract import extract
+from crucible.nodes.extract import extract_for
 from crucible.nodes.policy import batch, budget_left, temperatures
 from crucible.nodes.prompts import fence, render
 from crucible.nodes.recipe import INSIDE_FENCE, Recipe
@@ -111,13 +111,19 @@ def _retrieve(task: Task, context: Context) -> list[Hit]:
     return near
 
 
+def reads_stdin(task: Task) -> bool:
+    """Return whether the task wants a whole program: its examples are texts on standard input and output."""
+    texts = all(isinstance(part, str) for example in task.examples for part in (example.input, example.output))
+    return bool(task.examples) and task.entry_point is None and texts
+
+
 def visible_tests(task: Task) -> str:
-    """The tests as the model sees them, cut to whole lines; empty where the prompt already shows them."""
+    """The statements the model sees as tests, cut to whole lines; empty where the prompt already shows them."""
     shown: list[str] = []
     if task.tests.strip() and task.tests.strip() not in task.prompt:
         shown += task.tests.strip().split("\n")
     name = task.entry_point or "solution"
-    for example in task.examples:
+    for example in () if reads_stdin(task) else task.examples:
         if isinstance(example.input, list):
             arguments = ", ".join(repr(value) for value in example.input)
         elif isinstance(example.input, dict):
@@ -125,12 +131,29 @@ def visible_tests(task: Task) -> str:
         else:
             arguments = repr(example.input)
         shown.append(f"assert {name}({arguments}) == {example.output!r}")
+    return "\n".join(_within(shown, MAX_VISIBLE_CHARS))
+
+
+def visible_runs(task: Task) -> str:
+    """The pairs of standard input and output the model sees, whole pairs only; empty for any other task."""
+    if not reads_stdin(task):
+        return ""
+    shown = [f"Input:\n{_ended(example.input)}Output:\n{_ended(example.output)}" for example in task.examples]
+    return "\n".join(_within(shown, MAX_VISIBLE_CHARS)).strip("\n")
+
+
+def _ended(text: str) -> str:
+    return text if not text or text.endswith("\n") else f"{text}\n"
+
+
+def _within(texts: Sequence[str], chars: int) -> list[str]:
+    """The first texts that together have at most `chars` characters."""
     kept: list[str] = []
-    for line in shown:
-        if sum(map(len, kept)) + len(line) > MAX_VISIBLE_CHARS:
+    for text in texts:
+        if sum(map(len, kept)) + len(text) > chars:
             break
-        kept.append(line)
-    return "\n".join(kept)
+        kept.append(text)
+    return kept
 
 
 def direct_prompt(task: Task, recipe: Recipe) -> tuple[Message, ...]:
@@ -174,6 +197,7 @@ def _ask(task: Task) -> str:
         "solve",
         prompt=task.prompt.strip(),
         tests=visible_tests(task),
+        runs=visible_runs(task),
         constraints=(*task.constraints, *map(sentence, task.rules)),
         entry_point=task.entry_point,
         hint=task.hint,
@@ -219,10 +243,10 @@ AFTER_THE_PROGRAM = ("\nassert ", "\nprint(", "\nif __name__", "\n# Test", "\n# 
 
 
 def stops(task: Task, recipe: Recipe) -> tuple[str, ...]:
-    """Stop at the fence the recipe opened; where a function is wanted, at the first line after it too."""
+    """Stop at the fence the recipe opened; where a function or class is wanted, at the first line after it too."""
     if not recipe.opens_fence:
         return ()
-    return ("\n```", *(AFTER_THE_PROGRAM if task.entry_point else ()))
+    return ("\n```", *(AFTER_THE_PROGRAM if task.entry_point or task.tests.strip() else ()))
 
 
 def sample_seed(seed: int, cycle: int, index: int) -> int:
@@ -243,12 +267,8 @@ def _attempts(
     seen = {attempt.fingerprint: attempt.duplicate_of or attempt.id for attempt in state.get("attempts", [])}
     attempts: list[Attempt] = []
     for index, (sampling, completion) in enumerate(drawn):
-        found = extract(
-            completion.text,
-            prompt=task.prompt,
-            entry_point=task.entry_point,
-            inside_fence=messages[-1].role == "assistant" and messages[-1].content.endswith(INSIDE_FENCE),
-        )
+        inside = messages[-1].role == "assistant" and messages[-1].content.endswith(INSIDE_FENCE)
+        found = extract_for(task, completion.text, inside_fence=inside)
         mark = fingerprint(found.code)
         attempt_id = f"{cycle}.{index + 1}"
         attempts.append(
