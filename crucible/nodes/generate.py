@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from crucible.errors import ContextOverflowError
 from crucible.nodes.base import BaseNode, Context, Update
+from crucible.nodes.ending import Ending
 from crucible.nodes.extract import extract_for
 from crucible.nodes.policy import batch, budget_left, temperatures
 from crucible.nodes.prompts import fence, render
@@ -77,12 +78,14 @@ def _draw(
     messages = _messages(state, context, shots, repair_of)
     samplings = _samplings(state, context, cycle, prompt_fingerprint(messages))
     context.emit("sampling", cycle=cycle, samples=len(samplings), strategy=_strategy(state, repair_of))
+    ending = Ending(context.cancel, len(samplings))
+
+    def hear(index: int, text: str) -> None:
+        context.emit("token", index=index, text=text)
+        ending.hear(index, text)
+
     completions = context.model.generate(
-        messages,
-        samplings,
-        on_delta=lambda index, text: context.emit("token", index=index, text=text),
-        cancel=context.cancel,
-        deadline_s=context.remaining_s(),
+        messages, samplings, on_delta=hear, cancel=ending, deadline_s=context.remaining_s()
     )
     return messages, samplings, completions
 
@@ -254,6 +257,11 @@ def sample_seed(seed: int, cycle: int, index: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{cycle}/{index}".encode()).digest()[:4], "big")
 
 
+def _finish(completion: Completion, how: Sequence[str]) -> str:
+    """Why an answer ended: `repetition` where it said nothing new when it was cut off."""
+    return "repetition" if "repetition" in how and completion.finish_reason != "stop" else completion.finish_reason
+
+
 def _attempts(
     drawn: Sequence[tuple[Sampling, Completion]],
     state: State,
@@ -286,7 +294,7 @@ def _attempts(
                 seed=sampling.seed,
                 temperature=sampling.temperature,
                 strategy=strategy,
-                finish_reason=completion.finish_reason,
+                finish_reason=_finish(completion, found.how),
                 adapter=context.model.identity.adapter,
                 duplicate_of=seen.get(mark),
             )

@@ -65,7 +65,7 @@ def bound(node: ast.stmt) -> Iterator[str]:
             yield part.id
         elif isinstance(part, IMPORTS):
             yield from ((alias.asname or alias.name).split(".")[0] for alias in part.names)
-        elif isinstance(part, DEFINITIONS) or (isinstance(part, ast.ExceptHandler) and part.name):
+        elif isinstance(part, DEFINITIONS):
             yield part.name
 
 
