@@ -249,7 +249,7 @@ def stops(task: Task, recipe: Recipe) -> tuple[str, ...]:
     """Stop at the fence the recipe opened; where a function or class is wanted, at the first line after it too."""
     if not recipe.opens_fence:
         return ()
-    return ("\n```", *(AFTER_THE_PROGRAM if task.entry_point or task.tests.strip() else ()))
+    return ("\n```", *(AFTER_THE_PROGRAM if task.entry_point else ()))
 
 
 def sample_seed(seed: int, cycle: int, index: int) -> int:

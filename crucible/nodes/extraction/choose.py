@@ -20,6 +20,7 @@ from crucible.nodes.extraction.source import (
     parsed,
     read,
     read_now,
+    reads_input,
     statement,
     trim,
 )
@@ -63,8 +64,13 @@ def _merit(block: str, wanted: Collection[str], *, program: bool) -> tuple[int, 
     if wanted:
         found = 2 * len(real & set(wanted)) or int(bool(methods & set(wanted) and real))
         return (found, whole, bool(real) and not tests, whole)
-    if program:
-        runs = any(not isinstance(node, (*DEFINITIONS, *IMPORTS)) for node in tree.body)
+    if program or reads_input(tree):
+        shown = (ast.Constant, ast.Name, ast.UnaryOp, ast.BinOp, ast.Tuple)  # an output that reads like an expression
+        runs = any(
+            not isinstance(node, (*DEFINITIONS, *IMPORTS))
+            and not (isinstance(node, ast.Expr) and isinstance(node.value, shown))
+            for node in tree.body
+        )
         return (runs, whole, bool(tree.body), whole)
     functions = {node.name for node in definitions if not is_stub(node)}
     return (2 * bool(functions) - tests if functions else 0, whole, bool(real), whole)
