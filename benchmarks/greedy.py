@@ -22,7 +22,7 @@ from typing import Any
 from crucible.config import load_settings
 from crucible.models import load_model
 from crucible.models.catalogue import catalogue
-from crucible.nodes.extract import extract
+from crucible.nodes.extract import extract_for
 from crucible.nodes.prompts import render
 from crucible.problems.problem import Problem
 from crucible.problems.sets import load
@@ -43,7 +43,7 @@ def messages(problem: Problem, system: str | None, prefill: str) -> list[Message
     text, tests = task.prompt.strip(), task.tests.strip()
     if tests and tests not in text:
         text = f'"""\n{text}\n{tests}\n"""'
-    asked = render("solve", prompt=text, tests="", constraints=(), entry_point=None, hint="")
+    asked = render("solve", prompt=text, tests="", runs="", constraints=(), entry_point=None, hint="")
     first = [Message(role="system", content=system)] if system else []
     return [*first, Message(role="user", content=asked), Message(role="assistant", content=prefill)]
 
@@ -128,7 +128,7 @@ def judged(problems: Sequence[Problem], answers: Sequence[Completion]) -> list[d
         def one(pair: tuple[Problem, Completion]) -> dict[str, Any]:
             problem, answer = pair
             task = problem.task
-            found = extract(answer.text, prompt=task.prompt, entry_point=task.entry_point, inside_fence=True)
+            found = extract_for(task, answer.text, inside_fence=True)
             written = judge.judge(answer.text, problem.scored)
             same = found.code.strip() == answer.text.strip()
             extracted = written if same else judge.judge(found.code, problem.scored)

@@ -105,6 +105,8 @@ class SolveView:
             self._line(f"  {attempt['id']}  same program as {attempt['duplicate_of']}, not run again ({rate})", "dim")
             return
         self._line(f"  {attempt['id']}  {attempt['strategy']} at temperature {attempt['temperature']:g} ({rate})")
+        if attempt.get("finish_reason") == "repetition":
+            self._line("        it only repeated itself in the end: cut there", "yellow")
         self._show_code(attempt["code"])
         self._streams = {}
         self._doing = "testing in the sandbox"

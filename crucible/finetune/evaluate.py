@@ -15,7 +15,7 @@ from statistics import fmean
 from crucible.finetune.records import Change, EvaluationSettings, Measured, digest
 from crucible.journal import Journal
 from crucible.models.base import Model
-from crucible.nodes.extract import extract
+from crucible.nodes.extract import extract_for
 from crucible.nodes.generate import direct_prompt
 from crucible.nodes.recipe import Recipe
 from crucible.security.base import Judge
@@ -139,7 +139,7 @@ class Evaluator:
 
     def _program(self, drawn: Completion, task: Task) -> str:
         inside = self._recipe.opens_fence
-        return extract(drawn.text, prompt=task.prompt, entry_point=task.entry_point, inside_fence=inside).code
+        return extract_for(task, drawn.text, inside_fence=inside).code
 
     def _right(self, code: str, scored: Task | None) -> bool:
         """By a verdict that the program could not forge: a claimed pass is no proof."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from crucible.finetune.dataset import Example
-from crucible.nodes.extract import extract
+from crucible.nodes.extract import extract_for
 from crucible.nodes.recipe import Recipe
 from crucible.rewards import RewardInput, Rewards
 from crucible.security.base import Judge
@@ -45,9 +45,7 @@ class JudgedReward:
         return [known[task.text, answer] for task, answer in asked]
 
     def _worth(self, task: Task, answer: str) -> dict[str, float]:
-        code = extract(
-            answer, prompt=task.prompt, entry_point=task.entry_point, inside_fence=self._recipe.opens_fence
-        ).code
+        code = extract_for(task, answer, inside_fence=self._recipe.opens_fence).code
         findings = self._validate(code)
         runs = bool(code.strip()) and all(found.action == "allow" for found in findings)
         verdict = self._judge.judge(code, task) if runs else None

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from crucible.errors import ContextOverflowError
 from crucible.nodes.base import BaseNode, Context, Update
-from crucible.nodes.extract import extract
+from crucible.nodes.ending import Ending
+from crucible.nodes.extract import extract_for
 from crucible.nodes.policy import batch, budget_left, temperatures
 from crucible.nodes.prompts import fence, render
 from crucible.nodes.recipe import INSIDE_FENCE, Recipe
@@ -77,12 +78,14 @@ def _draw(
     messages = _messages(state, context, shots, repair_of)
     samplings = _samplings(state, context, cycle, prompt_fingerprint(messages))
     context.emit("sampling", cycle=cycle, samples=len(samplings), strategy=_strategy(state, repair_of))
+    ending = Ending(context.cancel, len(samplings))
+
+    def hear(index: int, text: str) -> None:
+        context.emit("token", index=index, text=text)
+        ending.hear(index, text)
+
     completions = context.model.generate(
-        messages,
-        samplings,
-        on_delta=lambda index, text: context.emit("token", index=index, text=text),
-        cancel=context.cancel,
-        deadline_s=context.remaining_s(),
+        messages, samplings, on_delta=hear, cancel=ending, deadline_s=context.remaining_s()
     )
     return messages, samplings, completions
 
@@ -113,13 +116,19 @@ def _retrieve(task: Task, context: Context) -> list[Hit]:
     return near
 
 
+def reads_stdin(task: Task) -> bool:
+    """Return whether the task wants a whole program: its examples are texts on standard input and output."""
+    texts = all(isinstance(part, str) for example in task.examples for part in (example.input, example.output))
+    return bool(task.examples) and task.entry_point is None and texts
+
+
 def visible_tests(task: Task) -> str:
-    """The tests as the model sees them, cut to whole lines; empty where the prompt already shows them."""
+    """The statements the model sees as tests, cut to whole lines; empty where the prompt already shows them."""
     shown: list[str] = []
     if task.tests.strip() and task.tests.strip() not in task.prompt:
         shown += task.tests.strip().split("\n")
     name = task.entry_point or "solution"
-    for example in task.examples:
+    for example in () if reads_stdin(task) else task.examples:
         if isinstance(example.input, list):
             arguments = ", ".join(repr(value) for value in example.input)
         elif isinstance(example.input, dict):
@@ -127,12 +136,29 @@ def visible_tests(task: Task) -> str:
         else:
             arguments = repr(example.input)
         shown.append(f"assert {name}({arguments}) == {example.output!r}")
+    return "\n".join(_within(shown, MAX_VISIBLE_CHARS))
+
+
+def visible_runs(task: Task) -> str:
+    """The pairs of standard input and output the model sees, whole pairs only; empty for any other task."""
+    if not reads_stdin(task):
+        return ""
+    shown = [f"Input:\n{_ended(example.input)}Output:\n{_ended(example.output)}" for example in task.examples]
+    return "\n".join(_within(shown, MAX_VISIBLE_CHARS)).strip("\n")
+
+
+def _ended(text: str) -> str:
+    return text if not text or text.endswith("\n") else f"{text}\n"
+
+
+def _within(texts: Sequence[str], chars: int) -> list[str]:
+    """The first texts that together have at most `chars` characters."""
     kept: list[str] = []
-    for line in shown:
-        if sum(map(len, kept)) + len(line) > MAX_VISIBLE_CHARS:
+    for text in texts:
+        if sum(map(len, kept)) + len(text) > chars:
             break
-        kept.append(line)
-    return "\n".join(kept)
+        kept.append(text)
+    return kept
 
 
 def direct_prompt(task: Task, recipe: Recipe) -> tuple[Message, ...]:
@@ -176,6 +202,7 @@ def _ask(task: Task) -> str:
         "solve",
         prompt=task.prompt.strip(),
         tests=visible_tests(task),
+        runs=visible_runs(task),
         constraints=(*task.constraints, *map(sentence, task.rules)),
         entry_point=task.entry_point,
         hint=task.hint,
@@ -221,7 +248,7 @@ AFTER_THE_PROGRAM = ("\nassert ", "\nprint(", "\nif __name__", "\n# Test", "\n# 
 
 
 def stops(task: Task, recipe: Recipe) -> tuple[str, ...]:
-    """Stop at the fence the recipe opened; where a function is wanted, at the first line after it too."""
+    """Stop at the fence the recipe opened; where a function or class is wanted, at the first line after it too."""
     if not recipe.opens_fence:
         return ()
     return ("\n```", *(AFTER_THE_PROGRAM if task.entry_point else ()))
@@ -230,6 +257,11 @@ def stops(task: Task, recipe: Recipe) -> tuple[str, ...]:
 def sample_seed(seed: int, cycle: int, index: int) -> int:
     """A seed of its own for every sample of a run, the same on every machine."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{cycle}/{index}".encode()).digest()[:4], "big")
+
+
+def _finish(completion: Completion, how: Sequence[str]) -> str:
+    """Why an answer ended: `repetition` where it said nothing new when it was cut off."""
+    return "repetition" if "repetition" in how and completion.finish_reason != "stop" else completion.finish_reason
 
 
 def _attempts(
@@ -246,12 +278,8 @@ def _attempts(
     attempts: list[Attempt] = []
     for index, (sampling, completion) in enumerate(drawn):
         answer = whole(completion.text)
-        found = extract(
-            answer,
-            prompt=task.prompt,
-            entry_point=task.entry_point,
-            inside_fence=messages[-1].role == "assistant" and messages[-1].content.endswith(INSIDE_FENCE),
-        )
+        inside = messages[-1].role == "assistant" and messages[-1].content.endswith(INSIDE_FENCE)
+        found = extract_for(task, answer, inside_fence=inside)
         mark = fingerprint(found.code)
         attempt_id = f"{cycle}.{index + 1}"
         attempts.append(
@@ -269,7 +297,7 @@ def _attempts(
                 seed=sampling.seed,
                 temperature=sampling.temperature,
                 strategy=strategy,
-                finish_reason=completion.finish_reason,
+                finish_reason=_finish(completion, found.how),
                 adapter=context.model.identity.adapter,
                 duplicate_of=seen.get(mark),
             )

@@ -32,6 +32,14 @@ STEPS = {
     "imports": "imports that the task gives and the answer uses were added",
     "pruned": "self-checks and demonstrations at the top level were dropped",
     "renamed": "the function was given the name that the tests call",
+    "thinking": "what the model wrote while thinking was left out",
+    "document": "the program was taken out of JSON, a tool call or tags",
+    "patch": "the new side of a diff was taken",
+    "numbers": "line numbers were dropped",
+    "characters": "invisible or typographic characters and HTML escapes were made plain",
+    "method": "a method was given for the function: the name that the tests call stands for it",
+    "class": "functions were given for the methods: they were put into the class that the tests make",
+    "repetition": "the answer repeated itself without end: the repetition was cut",
 }
 """What nodes/extract.py does to an answer, by the name it gives the step."""
 
