@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from crucible.logs import RunLog
     from crucible.memory.base import EpisodeStore
     from crucible.models.base import Model
-    from crucible.nodes.base import BaseNode, Context
+    from crucible.nodes.base import Context
+    from crucible.nodes.given import Given, Nodes
     from crucible.nodes.recipe import Recipe
     from crucible.nodes.registry import NodeSpec
     from crucible.orchestrator.checkpoints import RunStore
@@ -50,7 +51,7 @@ class _Given:
     judge: Judge | None
     approver: Approver | None
     recipe: Recipe | None
-    nodes: Mapping[str, type[BaseNode]]
+    nodes: tuple[Given, ...]
 
 
 class Crucible:
@@ -66,13 +67,20 @@ class Crucible:
         settings: Settings | None = None,
         approver: Approver | None = None,
         recipe: Recipe | None = None,
-        nodes: Mapping[str, type[BaseNode]] | None = None,
+        nodes: Nodes | None = None,
     ) -> None:
-        """nodes: by name, what takes the place of installed ones."""
+        """Put the given parts together; those that are missing are made from the settings on first use.
+
+        nodes: classes of your own, each with `name`, `run` and a place (`after`, `before` or `instead_of` a node); or by
+        name, where a class without a place replaces the node of that name. Raises InputError for what is no node.
+        """
         from crucible.config import load_settings
+        from crucible.nodes.given import read_nodes
 
         self.settings = settings or load_settings()
-        self._given = _Given(model, memory, sandbox, judge, approver, recipe, nodes or {})
+        self._given = _Given(model, memory, sandbox, judge, approver, recipe, read_nodes(nodes))
+        if self._given.nodes:
+            _ = self.nodes  # a node that has no place here is refused now, not in the middle of a run
 
     @classmethod
     def from_settings(
@@ -80,9 +88,12 @@ class Crucible:
         settings: Settings | None = None,
         *,
         approve: Literal["ask", "auto", "never"] | None = None,
+        nodes: Nodes | None = None,
         **overrides: dict[str, Any],
     ) -> Self:
         """From files, environment and `overrides` by section: `from_settings(model={"name": "…"})`.
+
+        nodes: classes of your own, as the constructor takes them.
 
         approve="auto" is your explicit word that generated code may run in the sandbox; without it, and
         without an approver, candidates are only checked statically.
@@ -93,18 +104,21 @@ class Crucible:
             overrides["cycles"] = {**overrides.get("cycles", {}), "approve": approve}
         if settings is not None and overrides:
             raise InputError("give either settings or overrides, not both")
-        return cls(settings=settings or load_settings(overrides=overrides or None))
+        return cls(settings=settings or load_settings(overrides=overrides or None), nodes=nodes)
 
     def variant(
         self,
         *,
         home: Path,
         memory: EpisodeStore | None = None,
-        nodes: Mapping[str, type[BaseNode]] | None = None,
+        nodes: Nodes | None = None,
         **overrides: Mapping[str, Any],
     ) -> Crucible:
         """Another Crucible over the same model, sandbox and judge, with a home and, in `overrides`, settings of its own.
-        Close it before this one."""
+        Close it before this one. nodes: besides those of this one, and before them where two have one name."""
+        from crucible.nodes.given import read_nodes
+
+        given = {each.name: each.node for each in (*self._given.nodes, *read_nodes(nodes))}
         return Crucible(
             model=self.model,
             memory=memory,
@@ -113,7 +127,7 @@ class Crucible:
             settings=self.settings.changed(overrides, home=home),
             approver=self._given.approver,
             recipe=self._given.recipe,
-            nodes=nodes,
+            nodes=given,
         )
 
     # ------------------------------------------------------------- what it does
@@ -218,8 +232,7 @@ class Crucible:
     def nodes(self) -> dict[str, NodeSpec]:
         from crucible.nodes.registry import load_nodes
 
-        specs = load_nodes(tuple(self.settings.tools.disabled_nodes))
-        return specs | {name: specs[name]._replace(node=node) for name, node in self._given.nodes.items()}
+        return load_nodes(tuple(self.settings.tools.disabled_nodes), self._given.nodes)
 
     @cached_property
     def model(self) -> Model:

@@ -44,3 +44,7 @@ def __getattr__(name: str) -> object:
     if name not in ("default_policy", "load_settings", "validate_file"):
         raise AttributeError(f"module 'crucible.config' has no attribute {name!r}")
     return getattr(import_module("crucible.config.load"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
