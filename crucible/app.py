@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from crucible.errors import InputError, RefusedError, SandboxUnavailableError
-from crucible.guards import RecordingApprover, RedactingModel, RedactingStore, prepare, secrets_in
+from crucible.guards import JUDGED, RecordingApprover, RedactingStore, guarded, prepare, secrets_in
 from crucible.security.audit import AuditLog
 from crucible.types import Episode, Event, HiddenTests, Task
 
@@ -175,7 +175,8 @@ class Crucible:
         from crucible.orchestrator.checkpoints import RunRequest
         from crucible.orchestrator.run import Run, new_run_id
 
-        task = prepare(task)
+        judge = self._given.judge
+        task = prepare(task, judged=JUDGED if judge is None else getattr(judge, "languages", None))
         if self._bucket is not None:
             self._bucket.take("tools.solves_per_minute")
         given = task.limits.model_dump(include=task.limits.model_fields_set)
@@ -196,12 +197,15 @@ class Crucible:
 
     def _context(self, run_id: str, task: Task) -> Context:
         """The parts for one run, whose approvals are put on record and whose programs its language's validator checks."""
+        from crucible.nodes.recipe import Recipe
         from crucible.security.validator import load_validator
 
         approver = RecordingApprover(self.context.approver, self.audit, run_id=run_id, task_id=task.id)
-        return replace(
+        context = replace(
             self.context, approver=approver, validate=load_validator(task.language, self.settings.tools.policy)
         )
+        # A maker's recipe opens the answer with a Python script.
+        return context if task.language in JUDGED else replace(context, recipe=Recipe())
 
     # ------------------------------------------------------------- its parts
 
@@ -257,7 +261,7 @@ class Crucible:
             return self._given.judge
         from crucible.security.judge import SandboxJudge
 
-        return SandboxJudge(self.sandbox)
+        return SandboxJudge(self.sandbox, low_trust=self.settings.sandbox.low_trust)
 
     @cached_property
     def sandbox(self) -> Sandbox:
@@ -298,8 +302,7 @@ class Crucible:
             gate = judge.result(), self.approver
         except SandboxUnavailableError as error:  # then nothing runs, and what static checks find is still said
             gate = NoJudge(error), RefusingApprover("never", str(error))
-        if getattr(model, "remote", False):
-            model = RedactingModel(model)
+        model = guarded(model)
         if settings.model.syntax:
             model = SyntaxModel(model, first_error)
         return Context(

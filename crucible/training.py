@@ -19,6 +19,7 @@ from typing import Any
 from crucible.app import Crucible
 from crucible.errors import InputError, RefusedError
 from crucible.files import write_atomically
+from crucible.guards import guarded
 from crucible.nodes.learn import episode_id
 from crucible.problems import train as loop
 from crucible.problems.bench.arms import UNBOUNDED_CYCLES
@@ -119,7 +120,7 @@ class _Worker:
         self._learner = self._variant(app, budget, self._memory, remembers=True)
         self._examinee = self._variant(app, budget, Experience(app.memory, read_only=True), remembers=False)
         self._references: References | None = None
-        self._measured = app.judge, app.model.count_tokens
+        self._measured = app.judge, guarded(app.model).count_tokens
 
     def _variant(self, app: Crucible, budget: int | None, memory: Experience, *, remembers: bool) -> Crucible:
         # As many episodes share the machine as there are slots: the clock must not decide what they come to.

@@ -168,14 +168,14 @@ def _serve(settings: Settings, as_json: bool) -> None:
     from crucible.cli.output import print_json, say
     from crucible.errors import InputError
     from crucible.models import load_model
-    from crucible.models.embedded import EmbeddedModel
+    from crucible.models.base import Serving
     from crucible.models.serving import Served, announced
-    from crucible.models.sglang import SglangModel
 
     known = _changed(settings.paths.audit)  # before it is asked who serves: what comes after is not missed
-    chosen = parts.served(settings)
+    # Who asks this server asks it alone: nothing is remembered or stands in for it.
+    chosen = parts.served(settings).model_copy(update={"cache": False, "fallback": ()})
     with load_model(chosen, settings.paths, progress=say) as served:
-        if not isinstance(served, EmbeddedModel | SglangModel):
+        if not isinstance(served, Serving):
             raise InputError("only the engines sglang and embedded serve, and one server at a time")
         url, key = served.endpoint()
         model_said = served.identity

@@ -148,9 +148,9 @@ class ToolsSettings(Section):
     """Switches, one per part of the loop."""
 
     static_analysis: bool
-    """Whether candidates are analysed before they run; the safety validator is on regardless."""
+    """Whether advice on candidates is kept; what decides if one may run is checked regardless."""
     lint: bool
-    """Whether lint findings are shown to the model."""
+    """Whether errors that the linter finds are told to the model when it diagnoses and repairs an attempt."""
     memory: bool
     """Whether solved episodes of similar tasks are put into the prompt."""
     reflection: bool
@@ -158,7 +158,7 @@ class ToolsSettings(Section):
     dataset_logging: bool
     """Whether every run is stored as an episode."""
     disabled_nodes: tuple[Name, ...]
-    """Names of graph nodes to leave out, plugins included."""
+    """Names of plugin nodes to leave out. The built-in four stay."""
     policy: dict[Key, Action]
     """What a finding of the static checks means, by rule, rule family or module; the longest key that fits decides."""
     solves_per_minute: float | None = Field(None, gt=0, le=1_000_000)
@@ -193,9 +193,12 @@ class SandboxSettings(Section):
     """Bytes it may write to stdout, and as many to stderr."""
     disk_mib: int = Field(ge=1, le=4096)
     """MiB it may write to its scratch disk."""
+    low_trust: bool
+    """Judge tests that cannot be carried between two processes in the program's own process, under the trust label low.
+    false: refuse them."""
 
     def limits(self) -> Limits:
-        return Limits(**self.model_dump(exclude={"tier"}))
+        return Limits(**self.model_dump(exclude={"tier", "low_trust"}))
 
 
 class RewardSettings(Section):

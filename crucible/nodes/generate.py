@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from crucible.errors import ContextOverflowError
 from crucible.nodes.base import BaseNode, Context, Update
 from crucible.nodes.extract import extract
-from crucible.nodes.policy import batch, budget_left, temperatures
+from crucible.nodes.foreign import fenced
+from crucible.nodes.policy import batch, budget_left, temperatures, told
 from crucible.nodes.prompts import fence, render
 from crucible.nodes.recipe import INSIDE_FENCE, Recipe
 from crucible.security.constraints import sentence
@@ -143,6 +144,7 @@ def _messages(state: State, context: Context, shots: Sequence[Hit], repair_of: A
         (found for found in reversed(state.get("diagnoses", [])) if repair_of and found.attempt_id == repair_of.id),
         None,
     )
+    repair_of = repair_of and told(repair_of, context.tools)
     return _prompt(state["task"], context.recipe, shots, repair_of, diagnosis)
 
 
@@ -177,6 +179,7 @@ def _ask(task: Task) -> str:
         constraints=(*task.constraints, *map(sentence, task.rules)),
         entry_point=task.entry_point,
         hint=task.hint,
+        language=task.language.capitalize(),
     )
 
 
@@ -249,6 +252,8 @@ def _attempts(
             entry_point=task.entry_point,
             inside_fence=messages[-1].role == "assistant" and messages[-1].content.endswith(INSIDE_FENCE),
         )
+        if task.language != Task.model_fields["language"].default:
+            found = fenced(completion.text)
         mark = fingerprint(found.code)
         attempt_id = f"{cycle}.{index + 1}"
         attempts.append(
