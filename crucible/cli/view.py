@@ -120,7 +120,9 @@ class SolveView:
         verdict = data["verdict"]
         style = "bold green" if verdict["verdict"] == "pass" else "red"
         mark = "PASS" if verdict["verdict"] == "pass" else "FAIL"
-        self._line(f"  {data['attempt_id']}  {mark} {verdict['passed']}/{verdict['total']} {verdict['reason']}", style)
+        low = " (low trust: judged in the program's own process)" if verdict["trust"] == "low" else ""
+        said = f"{mark} {verdict['passed']}/{verdict['total']} {verdict['reason']}{low}"
+        self._line(f"  {data['attempt_id']}  {said}", style)
         failing = [case for case in verdict["cases"] if case["status"] not in ("pass", "skipped")]
         for case in failing[:2]:
             got = f", got {case['actual']}" if case["actual"] is not None else ""
@@ -177,7 +179,8 @@ class SolveView:
         tokens, seconds = episode.tokens, episode.wall_s
         style = "bold green" if episode.status == "solved" else "bold yellow"
         reason = "" if episode.stop == episode.status else f" ({episode.stop})"
-        self._line(f"{episode.status}{reason}", style)
+        low = ", low trust" if episode.status == "solved" and episode.trust == "low" else ""
+        self._line(f"{episode.status}{low}{reason}", style)
         self._line(
             f"{episode.cycles} cycle{'s' * (episode.cycles != 1)}, {len(episode.attempts)} samples, "
             f"{tokens.completion} tokens written and {tokens.prompt} read, {seconds:.1f} s; "

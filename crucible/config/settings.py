@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from crucible.config.learning import CurriculumSettings, HealthLimits, HintSettings
 from crucible.config.paths import Paths
 from crucible.config.policy import Action, Key
+from crucible.config.section import Section
 from crucible.types import Frozen, Limits
 
 
@@ -36,12 +38,6 @@ Name = Annotated[str, Field(min_length=1, max_length=512)]
 Temperature = Annotated[float, Field(ge=0.0, le=2.0)]
 Schedule = Annotated[tuple[Temperature, ...], AfterValidator(_schedule)]
 Weight = Annotated[float, Field(ge=0, le=1_000_000)]
-
-
-class Section(Frozen):
-    """A group of settings. The docstring under a field says its unit and effect."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
 
 
 class ModelSettings(Section):
@@ -250,6 +246,9 @@ class Sections(Frozen):
     memory: MemorySettings
     sandbox: SandboxSettings
     rewards: RewardSettings
+    curriculum: CurriculumSettings
+    hints: HintSettings
+    health: HealthLimits
 
 
 class Explained(NamedTuple):
@@ -260,6 +259,8 @@ class Explained(NamedTuple):
     source: str
 
 
+OF_NO_RUN = {"curriculum", "hints", "health"}
+"""Sections that decide nothing about a single run."""
 NOT_HASHED = {
     "model": {
         *("api_key", "base_url", "hub_url", "port", "script"),
@@ -280,7 +281,7 @@ class Settings(Sections):
 
     def hash(self) -> str:
         """SHA-256 (hex) over every setting that can change a run's result: equal hash, equal settings."""
-        included = self.model_dump(mode="json", include=set(Sections.model_fields), exclude=NOT_HASHED)
+        included = self.model_dump(mode="json", include=set(Sections.model_fields) - OF_NO_RUN, exclude=NOT_HASHED)
         text = json.dumps(included, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from crucible.errors import ContextOverflowError
 from crucible.nodes.base import BaseNode, Context, Update
@@ -21,6 +22,9 @@ from crucible.security.constraints import sentence
 from crucible.security.fingerprint import fingerprint
 from crucible.security.text import plain
 from crucible.types import Attempt, Completion, Diagnosis, Hit, Message, Sampling, State, Task, Tokens
+
+if TYPE_CHECKING:
+    from crucible.memory.base import EpisodeStore
 
 MAX_VISIBLE_CHARS = 1500
 """Tests shown to the model are cut here, whole lines only: a small model reads no more, and prefill costs time."""
@@ -105,11 +109,28 @@ def _retrieve(task: Task, context: Context) -> list[Hit]:
     if context.memory is None or not context.tools.memory or context.memory_settings.k == 0:
         return []
     settings = context.memory_settings
-    hits = context.memory.fetch_semantic(task.text, settings.k, solved=True)
+    hits = verified(context.memory, task.text, settings.k)
     near = [hit for hit in hits if hit.score >= settings.min_score and 0 < len(hit.code) <= settings.max_shot_chars]
     if near:
         context.emit("retrieved", episodes=[hit.model_dump(include={"episode_id", "score", "title"}) for hit in near])
     return near
+
+
+def verified(memory: EpisodeStore, text: str, k: int) -> list[Hit]:
+    """The k nearest solved episodes whose verdict the program could not forge at will: none of trust `low`."""
+
+    def holds(hit: Hit) -> bool:
+        if hit.trust:
+            return hit.trust != "low"
+        episode = memory.get(hit.episode_id)  # a store that does not say
+        return episode is None or episode.trust != "low"
+
+    for wanted in (k, 8 * k):
+        hits = memory.fetch_semantic(text, wanted, solved=True)
+        held = [hit for hit in hits if holds(hit)]
+        if len(held) >= k or len(hits) < wanted:
+            break
+    return held[:k]
 
 
 def visible_tests(task: Task) -> str:

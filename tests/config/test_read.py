@@ -63,6 +63,8 @@ class Reads(ast.NodeVisitor):
                 return {ALIASES[node.attr]}
             if node.attr in SECTIONS and ast.unparse(node.value).endswith(("settings", "context", "loaded")):
                 return {node.attr}
+        if isinstance(node, ast.BoolOp):
+            return set().union(*map(self.sections, node.values))
         if isinstance(node, ast.Call):
             if isinstance(node.func, ast.Attribute) and node.func.attr == "model_copy":
                 return self.sections(node.func.value)
