@@ -72,7 +72,8 @@ def problems(text: str | bytes) -> list[str]:
         ("model: fast", "1:1: model: must hold settings (key: value), not 'fast'"),
         (
             "- a",
-            ": must hold sections (model, cycles, tools, memory, sandbox, rewards, curriculum, hints, health) with settings under them",
+            ": must hold sections (model, cycles, tools, memory, sandbox, rewards, "
+            "curriculum, hints, health) with settings under them",
         ),
         ("cycles:\n  seed: 1\n  seed: 2", "3:3: cycles.seed: set twice, first on line 2"),
         ("cycles: {}\ncycles: {}", "2:1: cycles: set twice, first on line 1"),

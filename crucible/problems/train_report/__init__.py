@@ -102,7 +102,8 @@ def _verdict(trained: Trained) -> list[tuple[str, str]]:
         (
             f"{count(trained.solved)} of {count(problems)} problems were solved at least once",
             f"{count(successes)} of {count(len(entries))} episodes succeeded, by hidden tests; mean reward "
-            f"{fmean(entry.reward for entry in entries):.3f}, quality {fraction(trained.means.quality)}; {count(sum(entry.tokens for entry in entries))} tokens",
+            f"{fmean(entry.reward for entry in entries):.3f}, quality {fraction(trained.means.quality)}; "
+            f"{count(sum(entry.tokens for entry in entries))} tokens",
         )
     ]
     if len(done := trained.evaluations) > 1:
