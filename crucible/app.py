@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from crucible.errors import InputError, RefusedError, SandboxUnavailableError
-from crucible.guards import RecordingApprover, RedactingModel, RedactingStore, prepare, secrets_in
+from crucible.guards import JUDGED, RecordingApprover, RedactingStore, guarded, prepare, secrets_in
 from crucible.security.audit import AuditLog
 from crucible.types import Episode, Event, HiddenTests, Task
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from crucible.logs import RunLog
     from crucible.memory.base import EpisodeStore
     from crucible.models.base import Model
-    from crucible.nodes.base import BaseNode, Context
+    from crucible.nodes.base import Context
+    from crucible.nodes.given import Given, Nodes
     from crucible.nodes.recipe import Recipe
     from crucible.nodes.registry import NodeSpec
     from crucible.orchestrator.checkpoints import RunStore
@@ -50,7 +51,7 @@ class _Given:
     judge: Judge | None
     approver: Approver | None
     recipe: Recipe | None
-    nodes: Mapping[str, type[BaseNode]]
+    nodes: tuple[Given, ...]
 
 
 class Crucible:
@@ -69,13 +70,20 @@ class Crucible:
         settings: Settings | None = None,
         approver: Approver | None = None,
         recipe: Recipe | None = None,
-        nodes: Mapping[str, type[BaseNode]] | None = None,
+        nodes: Nodes | None = None,
     ) -> None:
-        """nodes: by name, what takes the place of installed ones."""
+        """Put the given parts together; those that are missing are made from the settings on first use.
+
+        nodes: classes of your own, each with `name`, `run` and a place (`after`, `before` or `instead_of` a node); or by
+        name, where a class without a place replaces the node of that name. Raises InputError for what is no node.
+        """
         from crucible.config import load_settings
+        from crucible.nodes.given import read_nodes
 
         self.settings = settings or load_settings()
-        self._given = _Given(model, memory, sandbox, judge, approver, recipe, nodes or {})
+        self._given = _Given(model, memory, sandbox, judge, approver, recipe, read_nodes(nodes))
+        if self._given.nodes:
+            _ = self.nodes  # a node that has no place here is refused now, not in the middle of a run
 
     @classmethod
     def from_settings(
@@ -83,9 +91,12 @@ class Crucible:
         settings: Settings | None = None,
         *,
         approve: Literal["ask", "auto", "never"] | None = None,
+        nodes: Nodes | None = None,
         **overrides: dict[str, Any],
     ) -> Self:
         """From files, environment and `overrides` by section: `from_settings(model={"name": "…"})`.
+
+        nodes: classes of your own, as the constructor takes them.
 
         approve="auto" is your explicit word that generated code may run in the sandbox; without it, and
         without an approver, candidates are only checked statically.
@@ -96,18 +107,21 @@ class Crucible:
             overrides["cycles"] = {**overrides.get("cycles", {}), "approve": approve}
         if settings is not None and overrides:
             raise InputError("give either settings or overrides, not both")
-        return cls(settings=settings or load_settings(overrides=overrides or None))
+        return cls(settings=settings or load_settings(overrides=overrides or None), nodes=nodes)
 
     def variant(
         self,
         *,
         home: Path,
         memory: EpisodeStore | None = None,
-        nodes: Mapping[str, type[BaseNode]] | None = None,
+        nodes: Nodes | None = None,
         **overrides: Mapping[str, Any],
     ) -> Crucible:
         """Another Crucible over the same model, sandbox and judge, with a home and, in `overrides`, settings of its own.
-        Close it before this one."""
+        Close it before this one. nodes: besides those of this one, and before them where two have one name."""
+        from crucible.nodes.given import read_nodes
+
+        given = {each.name: each.node for each in (*self._given.nodes, *read_nodes(nodes))}
         return Crucible(
             model=self.model,
             memory=memory,
@@ -116,7 +130,7 @@ class Crucible:
             settings=self.settings.changed(overrides, home=home),
             approver=self._given.approver,
             recipe=self._given.recipe,
-            nodes=nodes,
+            nodes=given,
         )
 
     # ------------------------------------------------------------- what it does
@@ -173,7 +187,8 @@ class Crucible:
         from crucible.orchestrator.kept import kept
         from crucible.orchestrator.run import Run, new_run_id
 
-        task = prepare(task)
+        judge = self._given.judge
+        task = prepare(task, judged=JUDGED if judge is None else getattr(judge, "languages", None))
         if self._bucket is not None:
             self._bucket.take("tools.solves_per_minute")
         given = task.limits.model_dump(include=task.limits.model_fields_set)
@@ -196,12 +211,15 @@ class Crucible:
 
     def _context(self, run_id: str, task: Task) -> Context:
         """The parts for one run, whose approvals are put on record and whose programs its language's validator checks."""
+        from crucible.nodes.recipe import Recipe
         from crucible.security.validator import load_validator
 
         approver = RecordingApprover(self.context.approver, self.audit, run_id=run_id, task_id=task.id)
-        return replace(
+        context = replace(
             self.context, approver=approver, validate=load_validator(task.language, self.settings.tools.policy)
         )
+        # A maker's recipe opens the answer with a Python script.
+        return context if task.language in JUDGED else replace(context, recipe=Recipe())
 
     # ------------------------------------------------------------- its parts
 
@@ -232,8 +250,7 @@ class Crucible:
     def nodes(self) -> dict[str, NodeSpec]:
         from crucible.nodes.registry import load_nodes
 
-        specs = load_nodes(tuple(self.settings.tools.disabled_nodes))
-        return specs | {name: specs[name]._replace(node=node) for name, node in self._given.nodes.items()}
+        return load_nodes(tuple(self.settings.tools.disabled_nodes), self._given.nodes)
 
     @cached_property
     def model(self) -> Model:
@@ -258,7 +275,7 @@ class Crucible:
             return self._given.judge
         from crucible.security.judge import SandboxJudge
 
-        return SandboxJudge(self.sandbox)
+        return SandboxJudge(self.sandbox, low_trust=self.settings.sandbox.low_trust)
 
     @cached_property
     def sandbox(self) -> Sandbox:
@@ -299,8 +316,7 @@ class Crucible:
             gate = judge.result(), self.approver
         except SandboxUnavailableError as error:  # then nothing runs, and what static checks find is still said
             gate = NoJudge(error), RefusingApprover("never", str(error))
-        if getattr(model, "remote", False):
-            model = RedactingModel(model)
+        model = guarded(model)
         if settings.model.syntax:
             model = SyntaxModel(model, first_error)
         return Context(

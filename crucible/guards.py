@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from crucible.errors import InputError
-from crucible.models.base import Model, OnDelta
+from crucible.models.base import Model, OnDelta, leaves_machine
 from crucible.models.wrapped import WrappedModel
 from crucible.security.audit import AuditLog, os_user
 from crucible.security.fingerprint import fingerprint, prompt_id
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from crucible.memory.base import EpisodeStore, MemoryStats
     from crucible.security.approval import Approver
 
-LANGUAGES = ("python",)
+JUDGED = ("python",)
+"""Languages whose programs the built-in judge runs."""
 MAX_PROMPT_CHARS = 1 << 18
 MAX_TESTS_CHARS = 1 << 20
 MAX_FIELD_CHARS = 2000
@@ -32,20 +33,30 @@ MAX_CONSTRAINTS = 100
 MAX_REASON_CHARS = 500
 
 
-def prepare(task: Task) -> Task:
-    """`task` with what can be read off it filled in. Raises InputError for what cannot be worked."""
+def prepare(task: Task, *, judged: Collection[str] | None = JUDGED) -> Task:
+    """`task` with what can be read off it filled in.
+
+    judged: languages that the judge runs; None for a judge that the caller brought, which knows itself.
+    Raises InputError for what cannot be worked.
+    """
     from crucible.security.suite import parse_suite
+    from crucible.security.validator import languages
 
     if not task.prompt.strip():
         raise InputError("the task is empty: say what the program should do")
-    if task.language not in LANGUAGES:
-        raise InputError(f"unknown language {task.language!r}; Crucible writes: {', '.join(LANGUAGES)}")
+    if task.language not in (known := languages()):
+        raise InputError(
+            f"unknown language {task.language!r}; Crucible writes: {', '.join(known)} (a package adds one by an entry "
+            "point in crucible.validators)"
+        )
+    if judged is not None and task.language not in judged:
+        raise InputError(
+            f"nothing here runs the tests of a program in {task.language!r}: hand a judge for it to Crucible(judge=…)"
+        )
     _check_text(task)
     _check_size(task)
-    suite = parse_suite(task)
-    return task.model_copy(
-        update={"id": task.id or prompt_id(task.prompt), "entry_point": task.entry_point or suite.entry_point}
-    )
+    entry_point = task.entry_point or (parse_suite(task).entry_point if task.language in JUDGED else None)
+    return task.model_copy(update={"id": task.id or prompt_id(task.prompt), "entry_point": entry_point})
 
 
 def _check_text(task: Task) -> None:
@@ -113,11 +124,19 @@ class RedactingStore:
     def fetch_semantic(self, query: str, k: int = 5, *, solved: bool | None = None) -> list[Hit]:
         return self._store.fetch_semantic(query, k, solved=solved)
 
+    def episodes(self) -> Iterator[Episode]:
+        return self._store.episodes()
+
     def stats(self) -> MemoryStats:
         return self._store.stats()
 
     def close(self) -> None:
         self._store.close()
+
+
+def guarded(model: Model) -> Model:
+    """`model`, sent no secrets unless it says that it runs on this machine (`remote = False`)."""
+    return RedactingModel(model) if leaves_machine(model) else model
 
 
 class RedactingModel(WrappedModel):

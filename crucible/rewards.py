@@ -140,6 +140,32 @@ COMPONENTS: Mapping[str, Component] = {
 """By name, as `RewardSettings` weighs them."""
 
 
+QUALITY = ("lint", "style", "security")
+"""Components that say how well a program is written, whether or not it is right."""
+
+
+def quality(rewards: Mapping[str, float]) -> float | None:
+    """The plain mean of the QUALITY components, from 0 to 1; None where none is known."""
+    known = [rewards[name] for name in QUALITY if name in rewards]
+    return sum(known) / len(known) if known else None
+
+
+class Means(Frozen):
+    """Over attempts; None where no attempt has rewards. An attempt without any counts as a reward of 0."""
+
+    reward: float | None = None
+    quality: float | None = None
+
+    @classmethod
+    def of(cls, rewards: Iterable[Mapping[str, float]]) -> Means:
+        found = list(rewards)
+        known = [value for each in found if (value := quality(each)) is not None]
+        return cls(
+            reward=sum(each.get("total", 0.0) for each in found) / len(found) if any(found) else None,
+            quality=sum(known) / len(known) if known else None,
+        )
+
+
 class Rewards:
     """The components under one set of weights."""
 

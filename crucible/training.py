@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from crucible.app import Crucible
+from crucible.config import CurriculumSettings, HintSettings
 from crucible.errors import InputError, RefusedError
 from crucible.files import write_atomically
+from crucible.guards import guarded
 from crucible.nodes.learn import episode_id
 from crucible.problems import train as loop
 from crucible.problems.bench.arms import UNBOUNDED_CYCLES
 from crucible.problems.bench.plan import machine, problem_record, set_record, versions
-from crucible.problems.curriculum import CurriculumSettings
 from crucible.problems.experience import Experience
-from crucible.problems.hints import HintSettings
 from crucible.problems.problem import Problem
 from crucible.problems.references import References
 from crucible.problems.sets import ProblemSet, load
@@ -82,8 +82,8 @@ def train(
         budget=budget,
         again=again,
         memory=app.settings.tools.memory,
-        curriculum=curriculum or CurriculumSettings(),
-        hints=hints or HintSettings(),
+        curriculum=curriculum or app.settings.curriculum,
+        hints=hints or app.settings.hints,
         model=app.model.identity,
         settings=_hash(app),
         command=command,
@@ -119,7 +119,7 @@ class _Worker:
         self._learner = self._variant(app, budget, self._memory, remembers=True)
         self._examinee = self._variant(app, budget, Experience(app.memory, read_only=True), remembers=False)
         self._references: References | None = None
-        self._measured = app.judge, app.model.count_tokens
+        self._measured = app.judge, guarded(app.model).count_tokens
 
     def _variant(self, app: Crucible, budget: int | None, memory: Experience, *, remembers: bool) -> Crucible:
         # As many episodes share the machine as there are slots: the clock must not decide what they come to.

@@ -342,9 +342,16 @@ class Episode(Frozen):
     created: float = Field(default_factory=time.time)
     warnings: tuple[str, ...] = ()  # what failed beside the work; not in the stored record
 
+    @property
+    def trust(self) -> Literal["full", "claimed", "low", ""]:
+        """Of the verdict that decided it: the hidden tests' where there were any."""
+        decisive = self.hidden_verdict or self.verdict
+        return decisive.trust if decisive is not None else ""
+
 
 class Hit(Frozen):
-    """One memory search result. `score` is cosine similarity, 1 = identical."""
+    """One memory search result. `score` is cosine similarity, 1 = identical. `trust`: of the verdict that decided the
+    episode; empty where the store does not say, or nothing was judged."""
 
     episode_id: str
     score: float
@@ -354,6 +361,7 @@ class Hit(Frozen):
     code: str
     solved: bool
     created: float
+    trust: Literal["full", "claimed", "low", ""] = ""
 
 
 class Event(Frozen):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -41,3 +43,34 @@ def test_links_and_paths_in_the_documentation_exist(page: str) -> None:
 def test_the_readme_names_the_two_commands_first() -> None:
     text = (REPOSITORY / "README.md").read_text()
     assert text.index("make demo") < text.index("make test") < text.index("## How it works")
+
+
+SCRIPTS = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("script", SCRIPTS, ids=range(len(SCRIPTS)))
+def test_the_scripts_of_the_readme_run_as_they_stand(script: str, tmp_path: Path, own_home: Path) -> None:
+    """A model that answers by a script stands in for a real one."""
+    answers = tmp_path / "answers.json"
+    answers.write_text(json.dumps(["```python\ndef double(n):\n    return n + n\n```"]))
+    (tmp_path / "script.py").write_text(script)
+    model = {"CRUCIBLE_MODEL__ENGINE": "scripted", "CRUCIBLE_MODEL__SCRIPT": str(answers)}
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py"],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **model},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("solved ")
+    if "BaseNode" in script:
+        assert "['a program of 2 lines']" in done.stdout
+
+
+def test_the_readme_shows_a_whole_node_in_fifteen_lines() -> None:
+    (script,) = [script for script in SCRIPTS if "BaseNode" in script]
+    assert len([line for line in script.splitlines() if line.strip()]) <= 15
+    assert "fifteen lines" in (REPOSITORY / "README.md").read_text()

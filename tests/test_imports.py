@@ -88,3 +88,10 @@ def test_no_thread_of_a_run_defines_a_mapping_that_is_something_else_first(tmp_p
     """While such a class comes to be, isinstance(a string, Mapping) is True for the other threads, and LangGraph asks."""
     done = subprocess.run([sys.executable, "-c", SOLVES, tmp_path], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("name", ["crucible", "crucible.config", "crucible.memory"])
+def test_dir_shows_the_public_names_without_importing_them(name: str) -> None:
+    code = f"import sys, {name} as it; print(set(it.__all__) - set(dir(it)), 'lancedb' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set() False\n"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from crucible.cli.output import clock
 from crucible.cli.solve import ApproveOption, ConfigOption, without_none
 from crucible.errors import InputError
 
@@ -247,10 +248,21 @@ def _table(results: Results) -> None:
     from rich.table import Table
 
     from crucible.cli.output import stdout
+    from crucible.problems.bench.report.words import fraction
     from crucible.problems.bench.stats import summarise, verdict_sentence
     from crucible.security.text import one_line
 
-    table = Table("arm", "pass@1", "95 % interval", "problems", "tokens a problem", "tokens a solved one", box=None)
+    table = Table(
+        "arm",
+        "pass@1",
+        "95 % interval",
+        "reward",
+        "quality",
+        "problems",
+        "tokens a problem",
+        "tokens a solved one",
+        box=None,
+    )
     arms = summarise(results)
     for arm in arms:
         low, high = arm.ci95
@@ -259,6 +271,8 @@ def _table(results: Results) -> None:
             arm.arm,
             f"{arm.pass_at_1:.1%}",
             f"{low:.0%} to {high:.0%}",
+            fraction(arm.mean_reward),
+            fraction(arm.quality),
             str(arm.problems),
             f"{arm.tokens_per_problem:.0f}",
             "-" if solved is None else f"{solved:.0f}",
@@ -285,15 +299,3 @@ class _Progress:
         left_s = progress.seconds / begun * (progress.total - progress.done)
         stand = ", ".join(f"{arm} {sum(passed)}/{len(passed)}" for arm, passed in self._passed.items())
         return f"{progress.tokens / max(progress.seconds, 1e-6):.0f} tokens/s, {clock(left_s)} left; {stand}"
-
-
-def clock(seconds: float) -> str:
-    """So long, as a person says it."""
-    minutes = round(seconds / 60)
-    return (
-        f"{minutes // 60} h {minutes % 60:02} min"
-        if minutes >= 60
-        else f"{minutes} min"
-        if minutes
-        else "under a minute"
-    )

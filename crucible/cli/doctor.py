@@ -49,6 +49,7 @@ def _examine() -> Iterator[Finding]:
     for part, check in (
         ("disk", _disk),
         ("model", _model),
+        ("sglang", _sglang),
         ("sandbox", _sandbox),
         ("memory", _memory),
         ("runs", _runs),
@@ -87,6 +88,13 @@ def _model(settings: Settings) -> str:
     from crucible.models import find_model
 
     return find_model(settings.model, settings.paths)
+
+
+def _sglang(settings: Settings) -> str:
+    from crucible.models import chosen_because, engine_of, sglang_env
+
+    chosen, why = engine_of(settings.model, settings.paths), chosen_because(settings.model, settings.paths)
+    return f"{sglang_env.serveable(settings.paths.models)}; engine in use: {chosen} ({why})"
 
 
 def _sandbox(settings: Settings) -> str:

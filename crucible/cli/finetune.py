@@ -228,10 +228,10 @@ def train(
     import signal
     import threading
 
-    from crucible.cli.output import CountedBar, print_json, say
+    from crucible.cli.output import CountedBar, Left, print_json, say
     from crucible.finetuning import train as run
 
-    stop = threading.Event()
+    stop, left = threading.Event(), Left()
 
     def tell(step: Step) -> None:
         figures = step.figures
@@ -239,6 +239,8 @@ def train(
         said += [f"{name} {figures[name]:.3f}" for name in ("reward", "hidden", "kl", "entropy") if name in figures]
         if "num_tokens" in figures and step.seconds > 0:
             said.append(f"{figures['num_tokens'] / step.seconds:.0f} tokens/s")
+        if eta := left(step.step, step.steps, step.seconds):
+            said.append(eta)
         bar.show("steps", step.step, step.steps, step.seconds, ", ".join(said))
         for sign in step.signs:
             say(f"{sign.level} at step {sign.step}: {sign.said}. To change: {sign.change}")
@@ -277,18 +279,23 @@ def evaluate(
     import time
 
     from crucible.cli.finetune_shown import show_evaluation
-    from crucible.cli.output import CountedBar, print_json, say
+    from crucible.cli.output import CountedBar, Left, print_json, say
     from crucible.finetune.records import EvaluationSettings
     from crucible.finetuning import evaluate as run
 
-    began = time.monotonic()
+    began, left = time.monotonic(), Left()
+
+    def tell(done: int, total: int) -> None:
+        seconds = time.monotonic() - began
+        bar.show("answers", done, total, seconds, left(done, total, seconds))
+
     with _crucible(None, approve=approve, slots=slots) as crucible, CountedBar("measuring", quiet=as_json) as bar:
         settings = EvaluationSettings(samples=samples, sampled=sampled)
         evaluation = run(
             crucible,
             id_,
             settings=settings,
-            tell=lambda done, total: bar.show("answers", done, total, time.monotonic() - began, ""),
+            tell=tell,
             note=say,
         )
     if as_json:

@@ -51,7 +51,7 @@ def search(
         typer.echo("nothing found: no episode is stored yet" if solved is None else "nothing found")
     for hit in hits:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(hit.created))
-        mark = "solved" if hit.solved else "unsolved"
+        mark = ("solved" if hit.solved else "unsolved") + (", low trust" if hit.trust == "low" else "")
         stdout().print(
             one_line(f"{hit.score:.2f}  {hit.episode_id[:8]}  {mark}  {when}  {hit.title or hit.text.strip()[:70]}"),
             markup=False,

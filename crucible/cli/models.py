@@ -168,14 +168,14 @@ def _serve(settings: Settings, as_json: bool) -> None:
     from crucible.cli.output import print_json, say
     from crucible.errors import InputError
     from crucible.models import load_model
-    from crucible.models.embedded import EmbeddedModel
+    from crucible.models.base import Serving
     from crucible.models.serving import Served, announced
-    from crucible.models.sglang import SglangModel
 
     known = _changed(settings.paths.audit)  # before it is asked who serves: what comes after is not missed
-    chosen = parts.served(settings)
+    # Who asks this server asks it alone: nothing is remembered or stands in for it.
+    chosen = parts.served(settings).model_copy(update={"cache": False, "fallback": ()})
     with load_model(chosen, settings.paths, progress=say) as served:
-        if not isinstance(served, EmbeddedModel | SglangModel):
+        if not isinstance(served, Serving):
             raise InputError("only the engines sglang and embedded serve, and one server at a time")
         url, key = served.endpoint()
         model_said = served.identity
@@ -229,7 +229,7 @@ def status(
 
     from crucible.cli.output import print_json, say
     from crucible.config import load_settings
-    from crucible.models import load_model
+    from crucible.models import chosen_because, load_model, sglang_env
     from crucible.models.metered import MeteredModel
     from crucible.security.text import one_line
     from crucible.types import Message, Sampling
@@ -245,6 +245,8 @@ def status(
         used, drawn_s = served.usage(), time.monotonic() - ready
         row = {
             **served.identity.model_dump(),
+            "chosen": chosen_because(settings.model, settings.paths),
+            "sglang": sglang_env.serveable(settings.paths.models),
             "features": sorted(served.features),
             "ready_s": round(ready - began, 2),
             "tokens_per_s": round(used.completion_tokens / max(drawn_s, 1e-6), 1),
@@ -259,6 +261,8 @@ def status(
     latency = ", ".join(f"{rank} {seconds:.2f} s" for rank, seconds in used.latency_s.items())
     typer.echo(f"latency {latency}; {used.prompt_tokens} + {used.completion_tokens} tokens, cost {used.cost:.6f}")
     typer.echo(f"beyond text it can do: {', '.join(sorted(served.features))}")
+    typer.echo(f"engine chosen: {row['chosen']}")
+    typer.echo(one_line(f"SGLang: {row['sglang']}"))
     for notice in notices:
         say(notice)
     return 0

@@ -93,6 +93,31 @@ def progress_bar(title: str) -> tuple[Callable[[int, int, str], None], Callable[
     )
 
 
+class Left:
+    """What is left of a count, in words, by the pace since the first call: what was done before cost nothing now."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, float] | None = None
+
+    def __call__(self, done: int, total: int, seconds: float) -> str:
+        """seconds: since it began. Empty where there is no pace yet."""
+        if self._first is None:
+            self._first = (done, seconds)
+            return ""
+        begun, since = self._first
+        if done <= begun or done >= total:
+            return ""
+        return f"{clock((seconds - since) / (done - begun) * (total - done))} left"
+
+
+def clock(seconds: float) -> str:
+    """A duration in words, to the minute."""
+    minutes = round(seconds / 60)
+    if not minutes:
+        return "under a minute"
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"
+
+
 class CountedBar:
     """What is done of how many: a bar with a note on a terminal, a line a minute elsewhere, nothing where `quiet`."""
 

@@ -18,6 +18,7 @@ def run(context: typer.Context) -> None:
         return
     from crucible.app import Crucible
     from crucible.cli.output import say, stderr
+    from crucible.cli.solve import why_auto
     from crucible.cli.view import SolveView, TerminalApprover
     from crucible.config import load_settings
     from crucible.errors import CancelledError, CrucibleError
@@ -26,7 +27,7 @@ def run(context: typer.Context) -> None:
     settings = load_settings()
     say(f"Crucible with {settings.model.name}. /help shows what you can type.")
     asks = settings.cycles.asks
-    view = SolveView(stderr(), max_cycles=settings.cycles.max_cycles, asks=asks)
+    view = SolveView(stderr(), max_cycles=settings.cycles.max_cycles, asks=asks, chosen=why_auto(settings))
     approver = approver_of(settings.cycles, TerminalApprover(view) if asks else None)
     with Crucible(settings=settings, approver=approver) as app:
         while (line := _read()) is not None:

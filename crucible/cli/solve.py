@@ -103,6 +103,13 @@ def without_none(sections: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any
     return {name: keys for name, keys in kept.items() if keys}
 
 
+def why_auto(settings: Settings) -> str:
+    """Why `engine: auto` means the engine it means here; empty where the engine was named."""
+    from crucible.models import chosen_because
+
+    return chosen_because(settings.model, settings.paths) if settings.model.engine == "auto" else ""
+
+
 def check_out(out: Path | None) -> None:
     """Fail before the work, not after it."""
     from crucible.files import check_place
@@ -128,7 +135,7 @@ def work(
     console = Console(quiet=True) if as_json else stderr()
     interactive = sys.stdin.isatty() and console.is_terminal and not as_json
     asks = settings.cycles.asks and interactive
-    with SolveView(console, max_cycles=settings.cycles.max_cycles, asks=asks) as view:
+    with SolveView(console, max_cycles=settings.cycles.max_cycles, asks=asks, chosen=why_auto(settings)) as view:
         approver = approver_of(settings.cycles, TerminalApprover(view) if asks else None)
         view.doing(f"loading {settings.model.name}")
         with Crucible(settings=settings, approver=approver) as app:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crucible.cli.bench import PARALLEL, approved, clock
+from crucible.cli.bench import PARALLEL, approved
+from crucible.cli.output import clock
 from crucible.cli.solve import ApproveOption, ConfigOption, without_none
 from crucible.errors import InputError
 
@@ -123,6 +124,8 @@ def summary(trained: Trained) -> dict[str, Any]:
         "successes": sum(entry.success for entry in entries),
         "problems": len(trained.plan.problems),
         "problems_solved": trained.solved,
+        "mean_reward": trained.means.reward,
+        "quality": trained.means.quality,
         "level": entries[-1].level if entries else 1,
         "tokens": sum(entry.tokens for entry in entries),
         "evaluations": [each.model_dump(mode="json") for each in trained.evaluations],
@@ -134,13 +137,15 @@ def _show(trained: Trained) -> None:
     from rich.table import Table
 
     from crucible.cli.output import stdout
+    from crucible.problems.bench.report.words import fraction
     from crucible.problems.train_report import level_facts
     from crucible.security.text import one_line
 
-    table = Table("level", "difficulty", "problems", "solved", "episodes", "succeeded", box=None)
+    table = Table("level", "difficulty", "problems", "solved", "episodes", "succeeded", "reward", "quality", box=None)
     for level in level_facts(trained):
         numbers = (level.problems, level.solved, level.episodes, level.successes)
-        table.add_row(str(level.number), one_line(level.name or "not graded", 40), *map(str, numbers))
+        means = (fraction(level.means.reward), fraction(level.means.quality))
+        table.add_row(str(level.number), one_line(level.name or "not graded", 40), *map(str, numbers), *means)
     stdout().print(table)
     lines = [
         f"evaluation after {each.after} episodes: {each.passed} of {each.problems} "

@@ -29,7 +29,7 @@ MAX_FINDINGS = 4
 class SolveView:
     """Call with every Event, in the main thread. Use as a context manager: the live region ends with it."""
 
-    def __init__(self, console: Console, *, max_cycles: int, asks: bool = False) -> None:
+    def __init__(self, console: Console, *, max_cycles: int, asks: bool = False, chosen: str = "") -> None:
         """asks: whether the approver is a TerminalApprover, which waits for an answer from here."""
         self._console = console
         self._max_cycles, self._asks = max_cycles, asks
@@ -43,6 +43,8 @@ class SolveView:
         self._codes: dict[str, str] = {}
         self._checked: list[tuple[str, Feedback]] = []
         """What was found in the latest attempt, with its id."""
+        self._chosen = chosen
+        """Why this engine answers, where nobody named one."""
         self._asked: set[str] = set()
         """Attempts whose findings stood in a question."""
         self.answers: queue.SimpleQueue[Approval] = queue.SimpleQueue()
@@ -73,7 +75,8 @@ class SolveView:
     def _on_run_started(self, data: dict[str, Any]) -> None:
         model = data["model"]
         verb = "resumed" if data["resumed"] else "solving"
-        self._line(f"{verb} with {model['name']} on the {model['engine']} engine", "bold")
+        why = f" ({self._chosen})" if self._chosen else ""
+        self._line(f"{verb} with {model['name']} on the {model['engine']} engine{why}", "bold")
 
     def _on_redacted(self, data: dict[str, Any]) -> None:
         kinds = ", ".join(dict.fromkeys(data["kinds"]))
@@ -122,7 +125,9 @@ class SolveView:
         verdict = data["verdict"]
         style = "bold green" if verdict["verdict"] == "pass" else "red"
         mark = "PASS" if verdict["verdict"] == "pass" else "FAIL"
-        self._line(f"  {data['attempt_id']}  {mark} {verdict['passed']}/{verdict['total']} {verdict['reason']}", style)
+        low = " (low trust: judged in the program's own process)" if verdict["trust"] == "low" else ""
+        said = f"{mark} {verdict['passed']}/{verdict['total']} {verdict['reason']}{low}"
+        self._line(f"  {data['attempt_id']}  {said}", style)
         failing = [case for case in verdict["cases"] if case["status"] not in ("pass", "skipped")]
         for case in failing[:2]:
             got = f", got {case['actual']}" if case["actual"] is not None else ""
@@ -179,7 +184,8 @@ class SolveView:
         tokens, seconds = episode.tokens, episode.wall_s
         style = "bold green" if episode.status == "solved" else "bold yellow"
         reason = "" if episode.stop == episode.status else f" ({episode.stop})"
-        self._line(f"{episode.status}{reason}", style)
+        low = ", low trust" if episode.status == "solved" and episode.trust == "low" else ""
+        self._line(f"{episode.status}{low}{reason}", style)
         self._line(
             f"{episode.cycles} cycle{'s' * (episode.cycles != 1)}, {len(episode.attempts)} samples, "
             f"{tokens.completion} tokens written and {tokens.prompt} read, {seconds:.1f} s; "

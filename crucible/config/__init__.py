@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from crucible.config.learning import CurriculumSettings, HealthLimits, HintSettings
 from crucible.config.paths import Paths, find_paths
 from crucible.config.settings import (
     CyclesSettings,
@@ -21,11 +22,14 @@ from crucible.config.settings import (
 )
 
 if TYPE_CHECKING:
-    from crucible.config.load import default_policy, load_settings, validate_file
+    from crucible.config.load import default_policy, load_settings, packaged, validate_file
 
 __all__ = [
+    "CurriculumSettings",
     "CyclesSettings",
     "Explained",
+    "HealthLimits",
+    "HintSettings",
     "MemorySettings",
     "ModelSettings",
     "Paths",
@@ -36,11 +40,16 @@ __all__ = [
     "default_policy",
     "find_paths",
     "load_settings",
+    "packaged",
     "validate_file",
 ]
 
 
 def __getattr__(name: str) -> object:
-    if name not in ("default_policy", "load_settings", "validate_file"):
+    if name not in ("default_policy", "load_settings", "packaged", "validate_file"):
         raise AttributeError(f"module 'crucible.config' has no attribute {name!r}")
     return getattr(import_module("crucible.config.load"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -12,15 +12,17 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from crucible.config.checks import Source, check
 from crucible.config.document import Document, parse_document, read_document
 from crucible.config.paths import find_paths, user_file
 from crucible.config.policy import Action, loosens
+from crucible.config.section import Section
 from crucible.config.settings import RewardSettings, Sections, Settings
 from crucible.errors import ConfigError
 
+S = TypeVar("S", bound=Section)
 PROJECT_FILE = "crucible.yaml"
 USERS_OWN: dict[tuple[str, str], object] = {
     ("cycles", "approve"): "auto",
@@ -35,7 +37,7 @@ USERS_OWN: dict[tuple[str, str], object] = {
 code run, nor weaken what it runs in, nor send tasks elsewhere, nor name an adapter to serve that nobody here promoted. Your
 own file, the environment, --config and options may."""
 
-DEFAULT_FILES = ("model.yaml", "cycles.yaml", "tools.yaml", "rewards.yaml")
+DEFAULT_FILES = ("model.yaml", "cycles.yaml", "tools.yaml", "rewards.yaml", "learning.yaml")
 
 
 def load_settings(
@@ -103,6 +105,12 @@ def default_policy() -> dict[str, Action]:
     """The packaged `tools.policy`."""
     policy: dict[str, Action] = _defaults().data["tools"]["policy"]
     return policy
+
+
+def packaged(kind: type[S], **changed: object) -> S:
+    """The packaged settings of one section, with some of them changed. Raises ValueError as a settings file does."""
+    (name,) = [name for name, field in Sections.model_fields.items() if field.annotation is kind]
+    return kind.model_validate({**_defaults().data[name], **changed})
 
 
 def rewards_from(path: Path) -> RewardSettings:

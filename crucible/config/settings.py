@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from crucible.config.learning import CurriculumSettings, HealthLimits, HintSettings
 from crucible.config.paths import Paths
 from crucible.config.policy import Action, Key
+from crucible.config.section import Section
 from crucible.types import Frozen, Limits
 
 
@@ -44,12 +46,6 @@ Name = Annotated[str, Field(min_length=1, max_length=512)]
 Temperature = Annotated[float, Field(ge=0.0, le=2.0)]
 Schedule = Annotated[tuple[Temperature, ...], AfterValidator(_schedule)]
 Weight = Annotated[float, Field(ge=0, le=1_000_000)]
-
-
-class Section(Frozen):
-    """A group of settings. The docstring under a field says its unit and effect."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
 
 
 class ModelSettings(Section):
@@ -156,9 +152,9 @@ class ToolsSettings(Section):
     """Switches, one per part of the loop."""
 
     static_analysis: bool
-    """Whether candidates are analysed before they run; the safety validator is on regardless."""
+    """Whether advice on candidates is kept; what decides if one may run is checked regardless."""
     lint: bool
-    """Whether lint findings are shown to the model."""
+    """Whether errors that the linter finds are told to the model when it diagnoses and repairs an attempt."""
     memory: bool
     """Whether solved episodes of similar tasks are put into the prompt."""
     reflection: bool
@@ -166,7 +162,7 @@ class ToolsSettings(Section):
     dataset_logging: bool
     """Whether every run is stored as an episode."""
     disabled_nodes: tuple[Name, ...]
-    """Names of graph nodes to leave out, plugins included."""
+    """Names of plugin nodes to leave out. The built-in four stay."""
     policy: dict[Key, Action]
     """What a finding of the static checks means, by rule, rule family or module; the longest key that fits decides."""
     solves_per_minute: float | None = Field(None, gt=0, le=1_000_000)
@@ -201,9 +197,12 @@ class SandboxSettings(Section):
     """Bytes it may write to stdout, and as many to stderr."""
     disk_mib: int = Field(ge=1, le=4096)
     """MiB it may write to its scratch disk."""
+    low_trust: bool
+    """Judge tests that cannot be carried between two processes in the program's own process, under the trust label low.
+    false: refuse them."""
 
     def limits(self) -> Limits:
-        return Limits(**self.model_dump(exclude={"tier"}))
+        return Limits(**self.model_dump(exclude={"tier", "low_trust"}))
 
 
 class RewardSettings(Section):
@@ -255,6 +254,9 @@ class Sections(Frozen):
     memory: MemorySettings
     sandbox: SandboxSettings
     rewards: RewardSettings
+    curriculum: CurriculumSettings
+    hints: HintSettings
+    health: HealthLimits
 
 
 class Explained(NamedTuple):
@@ -265,6 +267,8 @@ class Explained(NamedTuple):
     source: str
 
 
+OF_NO_RUN = {"curriculum", "hints", "health"}
+"""Sections that decide nothing about a single run."""
 NOT_HASHED = {
     "model": {
         *("api_key", "base_url", "hub_url", "port", "script"),
@@ -285,7 +289,7 @@ class Settings(Sections):
 
     def hash(self) -> str:
         """SHA-256 (hex) over every setting that can change a run's result: equal hash, equal settings."""
-        included = self.model_dump(mode="json", include=set(Sections.model_fields), exclude=NOT_HASHED)
+        included = self.model_dump(mode="json", include=set(Sections.model_fields) - OF_NO_RUN, exclude=NOT_HASHED)
         text = json.dumps(included, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 

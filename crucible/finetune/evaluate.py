@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from statistics import fmean
 
+from crucible.errors import EngineError
 from crucible.finetune.records import Change, EvaluationSettings, Measured, digest
 from crucible.journal import Journal
 from crucible.models.base import Model
@@ -69,6 +70,8 @@ class Evaluator:
     ) -> None:
         self._model, self._judge, self._validate, self._recipe = model, judge, validate, recipe
         self._settings = settings or EvaluationSettings()
+        self._measured = model.identity
+        """What must answer to the end: not what a chain of models falls back to."""
 
     def measure(
         self,
@@ -118,6 +121,11 @@ class Evaluator:
             for number in range(more)
         ]
         drawn = self._model.generate(direct_prompt(trial.task, self._recipe), samplings, cancel=ending)
+        if (answering := self._model.identity) != self._measured:
+            raise EngineError(
+                f"{answering.name} on the {answering.engine} engine took over from {self._measured.name}: what it answers is "
+                "not measured. Make that engine work again and repeat the command, which goes on"
+            )
         codes = [self._program(each, trial.task) for each in drawn]
         held = {code: any(found.action != "allow" for found in self._validate(code)) for code in set(codes)}
         right = {code: not unsafe and self._right(code, trial.scored) for code, unsafe in held.items()}

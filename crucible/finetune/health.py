@@ -11,36 +11,13 @@ from collections.abc import Mapping
 from statistics import fmean, median
 from typing import Literal
 
+from crucible.config import HealthLimits, packaged
 from crucible.types import Frozen
 
 WINDOW = 8
 """Steps that a figure is compared with."""
 SMALL = 0.05
 """A gradient norm of no consequence: 20 times as much is what a step is clipped to by default."""
-
-
-class HealthLimits(Frozen):
-    """When a training warns and stops. A figure that a method does not give is not watched."""
-
-    exploding: float = 20.0
-    """Times the median gradient norm of the last steps, or the mean of the first ones."""
-    loss_rise: float = 2.0
-    """Times the lowest mean loss so far."""
-    kl_warn: float = 1.0
-    kl_stop: float = 10.0
-    """Nats a token from the model that training began with."""
-    entropy_warn: float = 0.3
-    entropy_stop: float = 0.05
-    """Share of the entropy that the first steps had."""
-    length_warn: float = 0.5
-    length_stop: float = 0.2
-    """Share of the mean length that the first answers had; as much above it counts the same."""
-    repetition_warn: float = 0.3
-    repetition_stop: float = 0.6
-    """Share of an answer's 4-grams that it wrote before."""
-    gaming_warn: float = 0.1
-    gaming_stop: float = 0.3
-    """By how much the gain since the first steps of the tests that pay may exceed that of the hidden ones."""
 
 
 class Sign(Frozen):
@@ -77,7 +54,7 @@ class Monitor:
     """Sees the figures of one step after the other and says what is wrong with them."""
 
     def __init__(self, limits: HealthLimits | None = None) -> None:
-        self._limits = limits or HealthLimits()
+        self._limits = limits or packaged(HealthLimits)
         self._recent: dict[str, deque[float]] = {}
         self._first: dict[str, list[float]] = {}
         self._lowest_loss = math.inf

@@ -13,11 +13,10 @@ from crucible.finetune.evaluate import Evaluator, Score, Trial, changes, compare
 from crucible.finetune.gate import BUDGET, decide
 from crucible.finetune.records import Evaluation, EvaluationSettings, Proposal, digest
 from crucible.finetuning.parts import base_of, check_asked, gate_of, policy_of, safety_trials, store_of, unchanged
+from crucible.guards import guarded
 from crucible.journal import Journal, held
 from crucible.models.adapters import AdapterStore
 from crucible.models.base import Model
-from crucible.models.embedded import EmbeddedModel
-from crucible.models.sglang import SglangModel
 from crucible.nodes.recipe import Recipe
 from crucible.problems.bench.plan import versions
 from crucible.security.validator import load_validator
@@ -94,7 +93,7 @@ def _measured(
     note: Callable[[str], None],
 ) -> dict[str, list[Score]]:
     """The scores of the adapters, given by name and mark, in the order of the trials."""
-    adapters, store, model = AdapterStore(app.settings.paths.adapters), store_of(app), app.model
+    adapters, store, model = AdapterStore(app.settings.paths.adapters), store_of(app), guarded(app.model)
     _load(model, adapters, {name: mark for name, mark in marks.items() if name})
     recipe, validate = Recipe(proposal.system, proposal.prefill), load_validator("python", app.settings.tools.policy)
     evaluator = Evaluator(model, app.judge, validate, recipe, settings)
@@ -116,16 +115,16 @@ def _tell(tell: Callable[[int, int], None], before: int, adapters: int, trials: 
 
 
 def _load(model: Model, adapters: AdapterStore, marks: Mapping[str, str]) -> None:
-    """Makes the engine hold these adapters, by name and mark."""
+    """Make the engine hold these adapters, by name and mark. Raises InputError for an engine that takes none."""
     cards = {name: adapters.exactly(name, mark) for name, mark in marks.items()}
-    if isinstance(model, EmbeddedModel):
-        model.load_adapters({name: adapters.gguf(card) for name, card in cards.items()})
-    elif isinstance(model, SglangModel) and "adapters" in model.features:
-        model.load_adapters({name: adapters.weights(card).parent for name, card in cards.items()})
-    else:
+    form = getattr(model, "adapter_form", None)
+    if form is None:
         raise InputError(
             "an evaluation needs an engine of this machine that holds several adapters at once: embedded, or sglang on a GPU"
         )
+    model.load_adapters(
+        {name: adapters.gguf(card) if form == "gguf" else adapters.weights(card).parent for name, card in cards.items()}
+    )
 
 
 def _conditions(app: Crucible, proposal: Proposal, settings: EvaluationSettings, mark: str) -> str:

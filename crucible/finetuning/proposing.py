@@ -108,14 +108,15 @@ def propose(
 def _dataset(
     app: Crucible, kind: Kind, recipe: Recipe, problems: Sequence[Problem], data: DataSettings | None
 ) -> Dataset:
-    """What the episodes in memory hold of it, and nothing of the problems to measure on."""
-    from crucible.memory import MemoryStore
+    """What the episodes in memory hold of it, and nothing of the problems to measure on.
 
+    Raises InputError for a memory of another kind that does not list its episodes."""
+    if not hasattr(app.memory, "episodes"):
+        raise InputError(f"{type(app.memory).__name__} cannot list its episodes: give it a method episodes()")
     known = Contamination(
         Evaluated(id=problem.id, text=problem.task.text, solutions=problem.solutions) for problem in problems
     )
-    with MemoryStore(app.settings.paths.episodes) as memory:
-        dataset = build(kind, memory.episodes(), recipe, known, data)
+    dataset = build(kind, app.memory.episodes(), recipe, known, data)
     if not dataset.examples:
         why = "; ".join(f"{count} {reason}" for reason, count in dataset.left_out.items()) or "there are no episodes"
         raise InputError(f"there is nothing to learn from: {why}. `crucible train SET` gathers episodes")

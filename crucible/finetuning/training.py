@@ -14,7 +14,7 @@ from crucible.app import Crucible
 from crucible.errors import CancelledError, InputError, ModelUnavailableError, RefusedError
 from crucible.finetune.dataset import Dataset
 from crucible.finetune.gate import Approved, Gate
-from crucible.finetune.health import Step
+from crucible.finetune.health import Monitor, Step
 from crucible.finetune.judged import JudgedReward
 from crucible.finetune.online import Online
 from crucible.finetune.records import Manifest, Proposal, Trained
@@ -85,7 +85,15 @@ def train(
 
             if leads:
                 try:
-                    outcome = learning.run(trainer, out, tell=tell, cancelled=cancelled, track=track, saved=saved)
+                    outcome = learning.run(
+                        trainer,
+                        out,
+                        monitor=Monitor(app.settings.health),
+                        tell=tell,
+                        cancelled=cancelled,
+                        track=track,
+                        saved=saved,
+                    )
                 except (CancelledError, RefusedError):
                     together.processes().wait_for_everyone()  # all have left their last step
                     raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 from crucible.types import Episode, Frozen, Hit
@@ -33,6 +34,10 @@ class EpisodeStore(Protocol):
 
     def fetch_semantic(self, query: str, k: int = 5, *, solved: bool | None = None) -> list[Hit]:
         """The k nearest episodes by cosine similarity of task text, best first."""
+        ...
+
+    def episodes(self) -> Iterator[Episode]:
+        """Every episode, in no particular order: what fine-tuning learns from. Raises StoreError."""
         ...
 
     def stats(self) -> MemoryStats: ...

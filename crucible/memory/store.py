@@ -11,6 +11,7 @@ LanceDB never flushes to the disk; `add` does, so that a power cut after it retu
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import ValidationError
 
@@ -54,7 +55,7 @@ COMPACT_EVERY = 50
 """Adds between compactions. Each add leaves one small file, and a search opens every one of them."""
 KEEP_VERSIONS = timedelta(hours=1)
 """Longer than any reader holds on to a version of the table that a writer has replaced."""
-_HIT_COLUMNS = ["episode_id", "kind", "title", "prompt", "code", "solved", "created", "_distance"]
+_HIT_COLUMNS = ["episode_id", "kind", "title", "prompt", "code", "solved", "created", "record", "_distance"]
 
 
 class MemoryStore:
@@ -287,9 +288,18 @@ def _distinct(rows: list[dict[str, Any]]) -> list[Hit]:
                 code=row["code"],
                 solved=row["solved"],
                 created=row["created"],
+                trust=_trust(row["record"]),
             )
         )
     return hits
+
+
+def _trust(record: str) -> Literal["full", "claimed", "low", ""]:
+    """`Episode.trust`, read from its record without the rest of it."""
+    found = json.loads(record)
+    decisive = found.get("hidden_verdict") or found.get("verdict") or {}
+    trust: Literal["full", "claimed", "low", ""] = decisive.get("trust", "full" if decisive else "")
+    return trust
 
 
 def _flush(folder: Path, *, since: float) -> None:

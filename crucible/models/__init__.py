@@ -43,6 +43,21 @@ def engine_of(settings: ModelSettings, paths: Paths) -> str:
     return "embedded"
 
 
+def chosen_because(settings: ModelSettings, paths: Paths) -> str:
+    """Why the engine is the one that `engine_of` gives, in words."""
+    if settings.engine != "auto":
+        return "model.engine says so"
+    if settings.base_url:
+        return "auto: model.base_url names a server"
+    from crucible.models import sglang_env
+
+    if engine_of(settings, paths) == "sglang":
+        return "auto: SGLang is installed and there is a GPU"
+    if sglang_env.python(paths.models) is None:
+        return "auto: SGLang is not installed"
+    return "auto: SGLang is installed, and there is no GPU for it"
+
+
 def load_model(settings: ModelSettings, paths: Paths, *, progress: Callable[[str], None] | None = None) -> Model:
     """Start or reach the configured engine. progress: hears what takes longer than a few seconds.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
-from typing import Literal, Protocol, Self, runtime_checkable
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NoReturn, Protocol, Self, runtime_checkable
 
 from crucible.errors import InputError
 from crucible.types import Completion, Message, ModelIdentity, Sampling
@@ -14,6 +15,9 @@ OnDelta = Callable[[int, str], None]
 
 Feature = Literal["seed", "json_schema", "regex", "grammar", "logprobs", "prefill", "adapters", "syntax"]
 """What an engine may be able to do beyond drawing text with stop words. seed: the same seed draws the same text."""
+
+
+AdapterForm = Literal["gguf", "peft"]
 
 
 def refuse_beyond(engine: str, features: frozenset[Feature], samplings: Sequence[Sampling]) -> None:
@@ -39,9 +43,26 @@ def refuse_unloaded(name: str, loaded: Collection[str]) -> None:
         raise InputError(f"adapter {name!r} is not loaded; there are: {', '.join(loaded) or 'none'}")
 
 
+def leaves_machine(model: Model) -> bool:
+    """Whether what `model` is sent may leave this machine. A model of a third party that does not say so may be anywhere."""
+    return getattr(model, "remote", True) is not False
+
+
+def refuse_adapters(engine: str) -> NoReturn:
+    """Raise the InputError of an engine whose `adapter_form` is None."""
+    raise InputError(
+        f"the {engine} engine takes no adapters while it runs; those that do: embedded, and sglang on a GPU of this machine"
+    )
+
+
 @runtime_checkable
 class Model(Protocol):
     """A chat model that draws several completions of one prompt in one batch."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether what it is sent leaves this machine. Then no secrets are sent; what has no `remote` counts as remote."""
+        ...
 
     @property
     def identity(self) -> ModelIdentity: ...
@@ -70,6 +91,17 @@ class Model(Protocol):
         """
         ...
 
+    @property
+    def adapter_form(self) -> AdapterForm | None:
+        """The form in which `load_adapters` takes adapters: GGUF files, or PEFT folders. None: it takes none."""
+        ...
+
+    def load_adapters(self, adapters: Mapping[str, Path]) -> None:
+        """Hold these adapters too, by name, so that `Sampling.adapter` may ask for them, several at a time.
+
+        Raises InputError where `adapter_form` is None, or one is no adapter of this model; EngineError."""
+        ...
+
     def count_tokens(self, text: str) -> int:
         """Exact number of tokens of plain text, no special tokens added."""
         ...
@@ -85,3 +117,12 @@ class Model(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc: object) -> None: ...
+
+
+@runtime_checkable
+class Serving(Protocol):
+    """A model whose engine is a server of this machine that others may ask."""
+
+    def endpoint(self) -> tuple[str, str]:
+        """(base URL, API key), for anything that speaks the OpenAI API."""
+        ...

@@ -10,7 +10,7 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,6 +29,8 @@ class CachedModel(WrappedModel):
         super().__init__(inner)
         self._path = path
         self._lock = threading.Lock()
+        self._adapters: dict[str | None, str] = {}
+        """SHA-256 of the adapters loaded while running, by name."""
         self.hits = self.misses = 0
         self._notices: list[str] = []
         with self._opened() as table:
@@ -81,12 +83,18 @@ class CachedModel(WrappedModel):
         answers = found | new
         return [answers[key] for key in keys]
 
+    def load_adapters(self, adapters: Mapping[str, Path]) -> None:
+        super().load_adapters(adapters)
+        self._adapters |= {name: _digest(path) for name, path in adapters.items()}
+
     def _key(self, messages: Sequence[Message], sampling: Sampling) -> str:
         asked = {
             "model": self.identity.model_dump(mode="json"),
             "messages": [message.model_dump(mode="json") for message in messages],
             "sampling": sampling.model_dump(mode="json"),
         }
+        if sampling.adapter in self._adapters:  # a name may stand for other weights by now
+            asked["adapter"] = self._adapters[sampling.adapter]
         text = json.dumps(asked, sort_keys=True)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -131,3 +139,9 @@ class CachedModel(WrappedModel):
             raise StoreError(
                 f"the cache of completions {self._path} cannot be used: {error}; delete it, or set model.cache to false"
             ) from error
+
+
+def _digest(adapter: Path) -> str:
+    """SHA-256 of an adapter: a file, or the files of a folder."""
+    files = sorted(file for file in adapter.rglob("*") if file.is_file()) if adapter.is_dir() else [adapter]
+    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()

@@ -26,7 +26,7 @@ from crucible.errors import (
     EngineError,
     EngineTimeoutError,
 )
-from crucible.models.base import Feature, OnDelta, refuse_beyond, refuse_unloaded
+from crucible.models.base import AdapterForm, Feature, OnDelta, refuse_beyond, refuse_unloaded
 from crucible.models.chat import chat
 from crucible.models.http import ConnectionLostError
 from crucible.models.llama import llama_request
@@ -121,6 +121,9 @@ class EmbeddedModel:
         if adapter:
             refuse_unloaded(adapter, self._adapters)
         self._live = self._start()
+
+    remote = False
+    adapter_form: AdapterForm | None = "gguf"
 
     @property
     def identity(self) -> ModelIdentity:

@@ -8,12 +8,13 @@ begins its answer itself. llama.cpp's server refuses a JSON schema or a grammar 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from crucible.errors import EngineError, InputError, ModelUnavailableError
-from crucible.models.base import Feature, OnDelta, refuse_beyond
+from crucible.models.base import AdapterForm, Feature, OnDelta, refuse_adapters, refuse_beyond
 from crucible.models.chat import as_text, chat_request
 from crucible.models.client import this_machine
 from crucible.models.dialects import dialects
@@ -83,6 +84,11 @@ class OpenAIModel:
     @property
     def identity(self) -> ModelIdentity:
         return self._identity
+
+    adapter_form: AdapterForm | None = None
+
+    def load_adapters(self, adapters: Mapping[str, Path]) -> None:
+        refuse_adapters(self._identity.engine)
 
     def generate(
         self,

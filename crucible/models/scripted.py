@@ -14,14 +14,14 @@ import json
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from crucible.errors import ContextOverflowError, EngineTimeoutError, InputError
-from crucible.models.base import Feature, OnDelta, refuse_beyond
+from crucible.models.base import AdapterForm, Feature, OnDelta, refuse_adapters, refuse_beyond
 from crucible.types import Completion, Frozen, Message, ModelIdentity, Sampling, TokenLogprob
 
 _TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
@@ -37,6 +37,9 @@ class Rule(Frozen):
 
 class ScriptedModel:
     """`script` as described above. Thread-safe. `token_s` makes every token take that long."""
+
+    remote = False
+    adapter_form: AdapterForm | None = None
 
     def __init__(
         self,
@@ -69,6 +72,9 @@ class ScriptedModel:
         except (ValueError, yaml.YAMLError) as error:
             why = "a list of texts or of rules is wanted" if isinstance(error, ValidationError) else "not valid YAML"
             raise InputError(f"script {path}: {why} ({' '.join(str(error).split())[:200]})") from error
+
+    def load_adapters(self, adapters: Mapping[str, Path]) -> None:
+        refuse_adapters("scripted")
 
     def generate(
         self,

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from crucible.errors import CrucibleError, EngineCrashedError, EngineError, InputError, ModelUnavailableError
-from crucible.models.base import OnDelta, refuse_unloaded
+from crucible.models.base import AdapterForm, OnDelta, refuse_unloaded
 from crucible.models.openai import OpenAIModel
 from crucible.models.payload import mapping, string
 from crucible.models.quoting import quote
@@ -69,6 +69,10 @@ class SglangModel(WrappedModel):
         self._restarted = False
         self._process = self._start()
         super().__init__(self._connect())
+
+    @property
+    def adapter_form(self) -> AdapterForm | None:
+        return "peft" if "adapters" in self.features else None
 
     @property
     def identity(self) -> ModelIdentity:

@@ -23,6 +23,8 @@ UV = "uv>=0.9"
 """Installs 200 packages in a minute, where pip takes ten."""
 NEEDED_BYTES = 14 * 10**9
 READY = ".ready"
+INSTALL = "crucible models serve --engine sglang"
+"""The command that installs SGLang where it is missing, and serves by it."""
 
 
 def folder(cache: Path) -> Path:
@@ -80,7 +82,26 @@ def need(cache: Path) -> Path:
     made = python(cache)
     if made is None:
         raise ModelUnavailableError(
-            "SGLang is not installed; install it with `crucible models serve --engine sglang` (10 GB), or set "
-            "model.base_url to a server that runs"
+            f"SGLang is not installed; install it with `{INSTALL}` (10 GB), or set model.base_url to a server that runs"
         )
     return made
+
+
+def serveable(cache: Path) -> str:
+    """What SGLang needs to serve on this machine, whether it is here, and the command that installs it, in one sentence."""
+    from crucible.models.sglang_process import gpus
+
+    count = gpus()
+    hardware = f"{count} GPU{'s' * (count != 1)}" if count else "no GPU: its CPU kernels serve, slower"
+    if (made := python(cache)) is not None:
+        return f"installed at {made.parent.parent}; {hardware}; use it with --engine sglang"
+    place = cache
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    room = f"{free / 1e9:.0f} GB free" if free >= NEEDED_BYTES else f"only {free / 1e9:.1f} GB free"
+    could = "could serve here" if free >= NEEDED_BYTES else "cannot be installed here"
+    return (
+        f"not installed, {could}: it needs {NEEDED_BYTES / 1e9:.0f} GB in {cache} ({room}); {hardware}; install it with "
+        f"`{INSTALL}`"
+    )

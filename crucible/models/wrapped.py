@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Self
 
-from crucible.models.base import Feature, Model, OnDelta
+from crucible.models.base import AdapterForm, Feature, Model, OnDelta, leaves_machine, refuse_adapters
 from crucible.types import Completion, Message, ModelIdentity, Sampling
 
 
@@ -26,8 +27,16 @@ class WrappedModel:
 
     @property
     def remote(self) -> bool:
-        """Whether what is sent leaves this machine."""
-        return bool(getattr(self.inner, "remote", False))
+        return leaves_machine(self.inner)
+
+    @property
+    def adapter_form(self) -> AdapterForm | None:
+        return getattr(self.inner, "adapter_form", None)
+
+    def load_adapters(self, adapters: Mapping[str, Path]) -> None:
+        if self.adapter_form is None:
+            refuse_adapters(self.identity.engine)
+        self.inner.load_adapters(adapters)
 
     def generate(
         self,

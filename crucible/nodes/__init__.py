@@ -1,4 +1,4 @@
-"""Nodes: the steps of the graph. Plugins import `BaseNode` and `Context` from here."""
+"""Nodes: the steps of the graph. A node of your own imports `BaseNode` and `Context` from here."""
 
 from crucible.nodes.base import BaseNode, Context, Update
 

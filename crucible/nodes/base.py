@@ -1,8 +1,8 @@
 """What a node is, and what it is given.
 
-A node is a class with a `name` and a `run`. The built-in four and every plugin register the same way: an
-entry point in the group `crucible.nodes`. A plugin says where it belongs with `after`: it runs directly
-after that node, before the graph decides where to go next. `examples/crucible-complexity` is a whole plugin.
+A node is a class with a `name` and a `run`. A program hands its class to `Crucible(nodes=[Mine])`; a package registers it,
+as the built-in four are, by an entry point in the group `crucible.nodes`. Either says where it runs: `after` a node (before
+the graph decides where to go next), `before` one, or `instead_of` one. `examples/crucible-complexity` is a whole plugin.
 """
 
 from __future__ import annotations
@@ -93,7 +93,12 @@ class BaseNode(ABC):
 
     name: ClassVar[str]
     after: ClassVar[str | None] = None
+    """The node it runs directly after."""
+    before: ClassVar[str | None] = None
+    """The node it runs directly before."""
+    instead_of: ClassVar[str | None] = None
+    """The node whose place it takes."""
 
     @abstractmethod
-    def run(self, state: State, context: Context) -> Update | Awaitable[Update]:
-        """Return the State keys that change. Raise a CrucibleError to end the run (it stays resumable)."""
+    def run(self, state: State, context: Context) -> Update | Awaitable[Update | None] | None:
+        """Return the State keys that change; None for none. Raise a CrucibleError to end the run (it stays resumable)."""

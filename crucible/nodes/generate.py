@@ -9,18 +9,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from crucible.errors import ContextOverflowError
 from crucible.nodes.base import BaseNode, Context, Update
 from crucible.nodes.ending import Ending
 from crucible.nodes.extract import extract_for
-from crucible.nodes.policy import batch, budget_left, temperatures
+from crucible.nodes.foreign import fenced
+from crucible.nodes.policy import batch, budget_left, temperatures, told
 from crucible.nodes.prompts import fence, render
 from crucible.nodes.recipe import INSIDE_FENCE, Recipe
 from crucible.security.constraints import sentence
 from crucible.security.fingerprint import fingerprint
 from crucible.security.text import plain, whole
 from crucible.types import Attempt, Completion, Diagnosis, Hit, Message, Sampling, State, Task, Tokens
+
+if TYPE_CHECKING:
+    from crucible.memory.base import EpisodeStore
 
 MAX_VISIBLE_CHARS = 1500
 """Tests shown to the model are cut here, whole lines only: a small model reads no more, and prefill costs time."""
@@ -109,11 +114,28 @@ def _retrieve(task: Task, context: Context) -> list[Hit]:
     settings = context.memory_settings
     hits: list[Hit] = []
     with context.optional("no episode is retrieved"):
-        hits = context.memory.fetch_semantic(task.text, settings.k, solved=True)
+        hits = verified(context.memory, task.text, settings.k)
     near = [hit for hit in hits if hit.score >= settings.min_score and 0 < len(hit.code) <= settings.max_shot_chars]
     if near:
         context.emit("retrieved", episodes=[hit.model_dump(include={"episode_id", "score", "title"}) for hit in near])
     return near
+
+
+def verified(memory: EpisodeStore, text: str, k: int) -> list[Hit]:
+    """The k nearest solved episodes whose verdict the program could not forge at will: none of trust `low`."""
+
+    def holds(hit: Hit) -> bool:
+        if hit.trust:
+            return hit.trust != "low"
+        episode = memory.get(hit.episode_id)  # a store that does not say
+        return episode is None or episode.trust != "low"
+
+    for wanted in (k, 8 * k):
+        hits = memory.fetch_semantic(text, wanted, solved=True)
+        held = [hit for hit in hits if holds(hit)]
+        if len(held) >= k or len(hits) < wanted:
+            break
+    return held[:k]
 
 
 def reads_stdin(task: Task) -> bool:
@@ -171,6 +193,7 @@ def _messages(state: State, context: Context, shots: Sequence[Hit], repair_of: A
         (found for found in reversed(state.get("diagnoses", [])) if repair_of and found.attempt_id == repair_of.id),
         None,
     )
+    repair_of = repair_of and told(repair_of, context.tools)
     return _prompt(state["task"], context.recipe, shots, repair_of, diagnosis)
 
 
@@ -206,6 +229,7 @@ def _ask(task: Task) -> str:
         constraints=(*task.constraints, *map(sentence, task.rules)),
         entry_point=task.entry_point,
         hint=task.hint,
+        language=task.language.capitalize(),
     )
 
 
@@ -280,6 +304,8 @@ def _attempts(
         answer = whole(completion.text)
         inside = messages[-1].role == "assistant" and messages[-1].content.endswith(INSIDE_FENCE)
         found = extract_for(task, answer, inside_fence=inside)
+        if task.language != Task.model_fields["language"].default:
+            found = fenced(answer)
         mark = fingerprint(found.code)
         attempt_id = f"{cycle}.{index + 1}"
         attempts.append(

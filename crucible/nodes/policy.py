@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-from crucible.config import CyclesSettings
+from crucible.config import CyclesSettings, ToolsSettings
 from crucible.types import Attempt, FindingKind, State, Tokens
 
 STRATEGIES = {
@@ -104,6 +104,14 @@ def next_decision(state: State, cycles: CyclesSettings) -> tuple[Decision, Attem
     if strategy == "repair" or _worth_repairing(best):
         return "repair", best
     return "resample", None
+
+
+def told(attempt: Attempt, tools: ToolsSettings) -> Attempt:
+    """The attempt as the model is told of it: without the linter's findings where `tools.lint` is off."""
+    if tools.lint:
+        return attempt
+    kept = tuple(found for found in attempt.findings if found.kind is not FindingKind.LINT)
+    return attempt.model_copy(update={"findings": kept})
 
 
 def _worth_repairing(attempt: Attempt) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from crucible.errors import ContextOverflowError
 from crucible.nodes.base import BaseNode, Context, Update
 from crucible.nodes.generate import MAX_FINDINGS, sample_seed
-from crucible.nodes.policy import budget_left, next_decision
+from crucible.nodes.policy import budget_left, next_decision, told
 from crucible.nodes.prompts import render
 from crucible.security.text import whole
 from crucible.types import Attempt, Diagnosis, Message, Sampling, State, Tokens
@@ -55,7 +55,9 @@ class Reflect(BaseNode):
         allowed = min(MAX_DIAGNOSIS_TOKENS, budget_left(state, context.cycles) // 2)
         if not context.tools.reflection or allowed < MAX_DIAGNOSIS_TOKENS // 2:
             return Diagnosis(attempt_id=attempt.id, cause="", fix="")
-        errors = [finding for finding in attempt.findings if finding.severity == "error"][:MAX_FINDINGS]
+        errors = [finding for finding in told(attempt, context.tools).findings if finding.severity == "error"][
+            :MAX_FINDINGS
+        ]
         prompt = render("diagnose", prompt=state["task"].prompt.strip(), code=attempt.code, findings=errors)
         seed = sample_seed(state["seed"], state["cycle"], -1)
         try:

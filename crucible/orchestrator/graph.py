@@ -4,23 +4,22 @@
                ↑             └→ reflect ─┐
                └─────────────────────────┘
 
-A plugin that says `after = "test"` is put on the way out of `test`, before the routing decides; several plugins
-after the same node run in name order.
+A node that says `after = "test"` is put on the way out of `test`, before the routing decides; `before = "test"` on the way
+into it; `instead_of = "test"` in its place. Several nodes at the same place run in name order.
 """
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from crucible.errors import InputError
-from crucible.nodes.base import BaseNode, Context
-from crucible.nodes.registry import NodeSpec
+from crucible.nodes.base import Context
+from crucible.nodes.registry import BUILT_IN, NodeSpec
 from crucible.orchestrator.routing import after_test
-from crucible.types import Feedback, State
+from crucible.orchestrator.step import step
+from crucible.types import State
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -31,13 +30,16 @@ if TYPE_CHECKING:
 
 
 def chain(specs: Mapping[str, NodeSpec], start: str) -> list[str]:
-    """`start` and the plugins that follow it, directly or through one another, in the order they run."""
-    order = [start]
-    for name in order:  # grows while it is walked
-        order[order.index(name) + 1 : order.index(name) + 1] = sorted(
-            spec.name for spec in specs.values() if spec.after == name
-        )
-    return order
+    """What runs in the place of `start`: the node or its replacement, with what runs before and after it."""
+    replacement = next((spec.name for spec in specs.values() if spec.instead_of == start), start)
+    names = {start, replacement}
+    before = sorted(spec.name for spec in specs.values() if spec.before in names)
+    after = sorted(spec.name for spec in specs.values() if spec.after in names)
+    return [
+        *(name for each in before for name in chain(specs, each)),
+        replacement,
+        *(name for each in after for name in chain(specs, each)),
+    ]
 
 
 def build(
@@ -47,9 +49,9 @@ def build(
 ) -> Compiled:
     """Wire the nodes. The graph is bound to `context`: one graph per run.
 
-    Raises InputError where plugins follow each other in a circle."""
+    Raises InputError where nodes are placed in a circle, or one cannot be made."""
     return _wire(
-        {name: _step(spec.node(), context) for name, spec in specs.items()},
+        {name: step(spec, context) for name, spec in specs.items()},
         specs,
         lambda state: after_test(state, context.cycles, context.spent_s()),
     ).compile(checkpointer=checkpointer, name="crucible")
@@ -73,43 +75,23 @@ def _wire(
     from langgraph.graph import END, START, StateGraph
 
     graph: StateGraph[State, None, State, State] = StateGraph(State)
-    chains = {name: chain(specs, name) for name in ("generate", "test", "reflect", "learn")}
+    chains = {name: chain(specs, name) for name in BUILT_IN}
     placed = [name for names in chains.values() for name in names]
-    if lost := sorted(set(specs) - set(placed)):
-        raise InputError(f"nodes {lost} follow each other in a circle; set `after` to a node of the loop")
+    replaced = {spec.instead_of for spec in specs.values()}
+    if lost := sorted(set(specs) - set(placed) - replaced):
+        raise InputError(
+            f"nodes {lost} are placed by each other in a circle; place one of them by one of: {', '.join(BUILT_IN)}"
+        )
     for name in placed:
         graph.add_node(name, steps[name])  # type: ignore[call-overload]
     for names in chains.values():
         for one, other in pairwise(names):
             graph.add_edge(one, other)
-    graph.add_edge(START, "generate")
-    graph.add_edge(chains["generate"][-1], "test")
-    graph.add_conditional_edges(chains["test"][-1], route, {"reflect": "reflect", "learn": "learn"})
-    graph.add_edge(chains["reflect"][-1], "generate")
-    graph.add_edge(chains["learn"][-1], END)
+    into = {name: names[0] for name, names in chains.items()}
+    out_of = {name: names[-1] for name, names in chains.items()}
+    graph.add_edge(START, into["generate"])
+    graph.add_edge(out_of["generate"], into["test"])
+    graph.add_conditional_edges(out_of["test"], route, {name: into[name] for name in ("reflect", "learn")})
+    graph.add_edge(out_of["reflect"], into["generate"])
+    graph.add_edge(out_of["learn"], END)
     return graph
-
-
-def _step(node: BaseNode, context: Context) -> Callable[[State], dict[str, Any]]:
-    """A node as LangGraph wants it. A coroutine is run to its end; a plugin's plain dicts become Feedback."""
-
-    def step(state: State) -> dict[str, Any]:
-        context.check_cancelled()
-        result = node.run(state, context)
-        if inspect.isawaitable(result):
-            result = asyncio.run(_await(result))
-        context.check_cancelled()  # what an interrupted node came to does not count: it is done again on resume
-        update = dict(result)
-        unknown = sorted(set(update) - set(State.__annotations__))
-        if unknown:
-            raise InputError(f"node {node.name!r} returned keys {unknown} that the State does not have")
-        if "feedback" in update:
-            update["feedback"] = [Feedback.model_validate(item) for item in update["feedback"]]
-        update["spent_s"] = context.spent_s()
-        return update
-
-    return step
-
-
-async def _await(result: Any) -> Any:  # noqa: ANN401
-    return await result

@@ -33,7 +33,7 @@ JOIN_S = 5.0
 """How long a cancelled run may take to put things in order before it is left behind."""
 
 STEPS_PER_CYCLE = 16
-"""Bound on LangGraph's super-steps a cycle: the loop's three and room for plugins."""
+"""Bound on LangGraph's super-steps a cycle: the loop's three and room for plugins; more where more nodes are there."""
 
 
 class Run:
@@ -162,7 +162,7 @@ class Run:
         graph = build(self._specs, context, self._store.saver)
         config: RunnableConfig = {
             "configurable": {"thread_id": self.run_id},
-            "recursion_limit": STEPS_PER_CYCLE * (context.cycles.max_cycles + 1),
+            "recursion_limit": max(STEPS_PER_CYCLE, len(self._specs) + 1) * (context.cycles.max_cycles + 1),
         }
         self.emit(
             "run-started",

@@ -12,35 +12,10 @@ import hashlib
 import random
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
-from pydantic import Field, model_validator
-
+from crucible.config import CurriculumSettings, packaged
 from crucible.problems.bench.report.facts import rank
-from crucible.types import Frozen
-
-
-class CurriculumSettings(Frozen):
-    """When the curriculum moves, and what it leaves for later."""
-
-    window: int = Field(20, ge=1)
-    """Latest episodes at the level whose success rate decides."""
-    least: int = Field(8, ge=1)
-    """Episodes at the level before anything is decided; as many as the level has problems, where those are fewer."""
-    climb_at: float = Field(0.7, gt=0, le=1)
-    """Success rate from which the next harder level follows."""
-    back_under: float = Field(0.3, ge=0, lt=1)
-    """Success rate under which the next easier level follows."""
-    revisit: float = Field(0.1, ge=0, le=1)
-    """Chance that an episode is of an easier level than the curriculum's, so that what was learnt there is kept in use."""
-    rest_after: int = Field(12, ge=1)
-    """Failed episodes after which a problem is left alone until nothing else is open."""
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.back_under >= self.climb_at:
-            raise ValueError("back_under must be less than climb_at")
-        return self
 
 
 class Past(NamedTuple):
@@ -82,7 +57,7 @@ def next_round(
     """Up to `size` distinct problems. difficulties: of every problem, by id. history: every episode so far, in order.
 
     again: solved problems count as open too."""
-    board = _Board(difficulties, settings or CurriculumSettings(), again)
+    board = _Board(difficulties, settings or packaged(CurriculumSettings), again)
     for past in history:
         board.see(past)
     return Round(board.level, tuple(board.picks(size, seed, begun=len(history))))

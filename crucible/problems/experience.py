@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from crucible.memory.base import EpisodeStore, MemoryStats
 from crucible.problems.bench.arms import SAME_TASK
@@ -34,6 +34,9 @@ class Experience:
         hidden = self._hidden
         found = self._store.fetch_semantic(query, k + len(hidden) + 8, solved=solved)
         return [hit for hit in found if hit.score < SAME_TASK and hit.episode_id not in hidden][:k]
+
+    def episodes(self) -> Iterator[Episode]:
+        return self._store.episodes()
 
     def stats(self) -> MemoryStats:
         return self._store.stats()

@@ -14,24 +14,12 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from pydantic import Field
-
+from crucible.config import HintSettings, packaged
 from crucible.stats import Interval, wilson
 from crucible.types import Frozen
 
 FEW = 30
 """Problems on either side below which the comparison is said to rest on few."""
-
-
-class HintSettings(Frozen):
-    """When a hint is given."""
-
-    stuck_after: int = Field(3, ge=1)
-    """Failed episodes after which a problem is stuck."""
-    chance: float = Field(0.5, ge=0, le=1)
-    """Chance of a hint at the first decision on a stuck problem."""
-    backoff: float = Field(0.5, ge=0, le=1)
-    """What each further decision multiplies it by."""
 
 
 class Decided(NamedTuple):
@@ -55,7 +43,7 @@ def draw(
     """Whether `problem`, which has so many `hints` and `failed` episodes, gets one. before: earlier decisions on it.
 
     The same arguments give the same decision."""
-    settings = settings or HintSettings()
+    settings = settings or packaged(HintSettings)
     if not hints or failed < settings.stuck_after:
         return Drawn(stuck=False)
     lot = random.Random(f"{seed}/hint/{problem}/{len(before)}")  # noqa: S311 - reproducible, and no secret

@@ -14,9 +14,10 @@ from typing import Any
 
 from pydantic import Field
 
+from crucible.config import CurriculumSettings, HintSettings, packaged
 from crucible.problems.bench.record import Failure, ProblemRecord, SetRecord
-from crucible.problems.curriculum import CurriculumSettings
-from crucible.problems.hints import Decided, Effect, HintSettings, effect
+from crucible.problems.hints import Decided, Effect, effect
+from crucible.rewards import Means
 from crucible.stats import Interval, wilson
 from crucible.types import Frozen, ModelIdentity, Status
 
@@ -44,8 +45,8 @@ class TrainPlan(Frozen):
     """Whether solved problems are worked again."""
     memory: bool = True
     """Whether episodes are retrieved."""
-    curriculum: CurriculumSettings = CurriculumSettings()
-    hints: HintSettings = HintSettings()
+    curriculum: CurriculumSettings = Field(default_factory=lambda: packaged(CurriculumSettings))
+    hints: HintSettings = Field(default_factory=lambda: packaged(HintSettings))
     model: ModelIdentity
     settings: str
     """SHA-256 over the settings."""
@@ -171,6 +172,11 @@ class Trained(Frozen):
         return tuple(each for each in evaluations(self.evaluated) if each.problems == whole)
 
     @property
+    def means(self) -> Means:
+        """Mean reward and quality over all episodes."""
+        return Means.of(entry.rewards for entry in self.entries)
+
+    @property
     def hints(self) -> Effect:
         return effect(decisions(self.entries))
 
@@ -204,6 +210,8 @@ def results(trained: Trained) -> dict[str, Any]:
         "curriculum": [each.model_dump(mode="json") for each in trained.rounds],
         "config": {**config, **trained.goal, "problems": len(plan.problems), "eval_problems": len(plan.eval_problems)},
         "problems_solved": trained.solved,
+        "mean_reward": trained.means.reward,
+        "quality": trained.means.quality,
         "stopped": trained.stopped,
         "command": plan.command,
     }

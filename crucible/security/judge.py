@@ -56,6 +56,8 @@ class SandboxJudge:
     """Implements `Judge` over a sandbox tier. low_trust: whether tests that cannot be carried between two processes are
     judged by the program's own process alone; else they are refused."""
 
+    languages = ("python",)
+
     def __init__(self, sandbox: Sandbox, *, low_trust: bool = True) -> None:
         self._sandbox = sandbox
         self._low_trust = low_trust

@@ -76,6 +76,11 @@ def own_findings(source: str, policy: Policy) -> Iterator[Feedback]:
     yield from judge_tree(source, tree, policy)
 
 
+def languages() -> tuple[str, ...]:
+    """The languages whose programs something checks, by name."""
+    return tuple(sorted({point.name for point in entry_points(group=GROUP)}))
+
+
 def load_validator(language: str, policy: Policy) -> Callable[[str], tuple[Feedback, ...]]:
     """The checks of `language`, with what `policy` says of each finding. Raises InputError where there are none."""
     points = {point.name: point for point in entry_points(group=GROUP)}

@@ -70,7 +70,11 @@ def problems(text: str | bytes) -> list[str]:
         ("rewards: {tests: -1}", "1:11: rewards.tests: must be greater than or equal to 0, not -1"),
         ("rewards: {all_tests_bonus: 2}", "1:11: rewards.all_tests_bonus: must be less than or equal to 1, not 2"),
         ("model: fast", "1:1: model: must hold settings (key: value), not 'fast'"),
-        ("- a", ": must hold sections (model, cycles, tools, memory, sandbox, rewards) with settings under them"),
+        (
+            "- a",
+            ": must hold sections (model, cycles, tools, memory, sandbox, rewards, "
+            "curriculum, hints, health) with settings under them",
+        ),
         ("cycles:\n  seed: 1\n  seed: 2", "3:3: cycles.seed: set twice, first on line 2"),
         ("cycles: {}\ncycles: {}", "2:1: cycles: set twice, first on line 1"),
         ("? [a]\n: 1", "1:3: a key must be a plain name"),

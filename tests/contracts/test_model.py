@@ -18,10 +18,13 @@ import pytest
 from crucible.config.paths import find_paths
 from crucible.errors import ContextOverflowError, EngineTimeoutError, InputError, ModelUnavailableError
 from crucible.models import sglang_env
-from crucible.models.base import Feature, Model
+from crucible.models.base import Feature, Model, leaves_machine
+from crucible.models.cached import CachedModel
 from crucible.models.embedded import EmbeddedModel
+from crucible.models.fallback import FallbackModel
 from crucible.models.files import ModelFile, hash_file
 from crucible.models.lora import convert
+from crucible.models.metered import MeteredModel
 from crucible.models.openai import OpenAIModel
 from crucible.models.scripted import ScriptedModel
 from crucible.models.sglang import SglangModel
@@ -386,3 +389,22 @@ def test_a_server_without_prefill_is_not_sent_one(embedded: EmbeddedModel) -> No
     prefill = Message(role="assistant", content="Sure: ")
     with OpenAIModel(url, "any", api_key=key, prefill=False) as client:
         assert client.generate([*ASK, prefill], [GREEDY])[0].text == client.generate(ASK, [GREEDY])[0].text
+
+
+def test_says_whether_what_it_is_sent_leaves_this_machine(model: Model) -> None:
+    assert model.remote is False and leaves_machine(model) is False  # all of these are here
+
+
+def test_says_which_adapters_it_takes_while_it_runs(model: Model, tmp_path: Path) -> None:
+    form = {"embedded": "gguf", "sglang": "peft"}.get(model.identity.engine) if "adapters" in model.features else None
+    assert model.adapter_form == form
+    if form is None:
+        with pytest.raises(InputError, match="takes no adapters while it runs; those that do: embedded, and sglang"):
+            model.load_adapters({"red": tmp_path})
+
+
+def test_what_is_put_around_it_can_do_the_same(model: Model, tmp_path: Path) -> None:
+    """A cache, a chain of models and a meter: none of them hides what the engine can do."""
+    for around in (MeteredModel(model), FallbackModel(model, []), CachedModel(model, tmp_path / "cache.sqlite")):
+        assert isinstance(around, Model)
+        assert (around.remote, around.adapter_form, around.features) == (False, model.adapter_form, model.features)

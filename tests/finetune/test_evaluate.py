@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
-from crucible.errors import CancelledError
+from crucible.errors import CancelledError, EngineError
 from crucible.finetune.evaluate import Evaluator, Score, Trial, compare
 from crucible.finetune.gate import Budget, decide
 from crucible.finetune.records import EvaluationSettings
 from crucible.journal import Journal
-from crucible.models.base import Feature, OnDelta
+from crucible.models.base import Feature, Model, OnDelta
+from crucible.models.cached import CachedModel
+from crucible.models.fallback import FallbackModel
 from crucible.nodes.recipe import Recipe
 from crucible.types import Completion, Feedback, FindingKind, Message, ModelIdentity, Sampling, Task, Verdict
 from tests.finetune.episodes import verdict
@@ -94,7 +96,7 @@ def validate(code: str) -> tuple[Feedback, ...]:
 def measured(
     tmp_path: Path,
     *adapters: str,
-    writer: Writer | None = None,
+    writer: Model | None = None,
     reader: Reader | None = None,
     settings: EvaluationSettings = SETTINGS,
 ) -> dict[str, list[Score]]:
@@ -152,6 +154,64 @@ def test_interrupted_it_waits_for_no_answer(tmp_path: Path) -> None:
         with pytest.raises(KeyboardInterrupt):
             evaluator.measure(trials(6), "good", journal, tell=interrupt)
         assert time.monotonic() - began < 30 and len(journal.records) == 1
+
+
+class Holding(Writer):
+    """A writer of this machine that takes adapters while it runs."""
+
+    remote = False
+    adapter_form = "gguf"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded: dict[str, Path] = {}
+
+    def load_adapters(self, adapters: Mapping[str, Path]) -> None:
+        self.loaded |= adapters
+
+
+def test_a_chain_of_models_and_a_cache_are_measured_like_the_engine_in_them(tmp_path: Path) -> None:
+    inner = Holding()
+    around = CachedModel(FallbackModel(inner, []), tmp_path / "cache.sqlite")
+    (tmp_path / "good.gguf").write_text("weights")
+    around.load_adapters({"good": tmp_path / "good.gguf"})
+    assert list(inner.loaded) == ["good"]
+    scores = measured(tmp_path, "good", writer=around)["good"]
+    assert [each.greedy for each in scores] == [True, True, True]
+
+
+def test_an_adapter_of_the_same_name_and_other_weights_is_not_answered_from_the_cache(tmp_path: Path) -> None:
+    inner, file = Holding(), tmp_path / "good.gguf"
+    around = CachedModel(inner, tmp_path / "cache.sqlite")
+    for weights, asked in (("one", 1), ("one", 1), ("other", 2)):
+        file.write_text(weights)
+        around.load_adapters({"good": file})
+        around.generate([Message(role="user", content="?")], [Sampling(adapter="good")])
+        assert inner.asked == asked
+
+
+def test_what_a_chain_falls_back_to_is_not_measured(tmp_path: Path) -> None:
+    class Broken(Holding):
+        def generate(self, *asked: Any, **more: Any) -> list[Completion]:
+            raise EngineError("out of order")
+
+    class Other(Writer):
+        identity = ModelIdentity(name="other", engine="scripted")
+
+    chain = FallbackModel(Broken(), [Other])
+    with pytest.raises(
+        EngineError, match="other on the scripted engine took over from m: what it answers is not measured"
+    ):
+        measured(tmp_path, "good", writer=chain)
+    assert (tmp_path / "scores.jsonl").read_text() == ""
+
+
+def test_a_low_pass_is_measured_as_none(tmp_path: Path) -> None:
+    class Low(Reader):
+        def judge(self, code: str, task: Task) -> Verdict:
+            return verdict(True, trust="low")
+
+    assert not any(each.greedy or each.right for each in measured(tmp_path, "good", reader=Low())["good"])
 
 
 def test_of_a_longer_measurement_only_what_is_new_is_asked(tmp_path: Path) -> None:

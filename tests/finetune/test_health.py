@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from crucible.finetune.health import HealthLimits, Monitor, repetition
+from crucible.config import HealthLimits, packaged
+from crucible.finetune.health import Monitor, repetition
 
 HEALTHY = {"loss": 0.8, "grad_norm": 1.0, "entropy": 0.9, "kl": 0.05, "completions/mean_length": 80.0, "reward": 0.4}
 
@@ -101,7 +102,7 @@ def test_tests_that_pass_with_the_hidden_ones_are_not() -> None:
 
 
 def test_limits_are_the_users_to_set() -> None:
-    monitor = Monitor(HealthLimits(kl_stop=1e9, kl_warn=1e9))
+    monitor = Monitor(packaged(HealthLimits, kl_stop=1e9, kl_warn=1e9))
     assert monitor.see(0, {"kl": 500.0}) == []
 
 

@@ -190,3 +190,19 @@ def test_a_forgotten_run_is_gone_and_its_episode_stays(solver: Solver) -> None:
     app.runs.forget("mine")
     assert app.runs.list() == [] and not app.runs.has("mine")
     assert app.memory.get(episode.episode_id) is not None
+
+
+@pytest.mark.parametrize("lint", [True, False])
+def test_the_linters_errors_reach_the_model_where_the_setting_says_so(solver: Solver, lint: bool) -> None:
+    unsure = "```python\ndef double(n):\n    return n * 3 if n >= 0 else nothing_of_that_name\n```"
+    app = solver(
+        unsure,
+        '{"cause": "factor", "fix": "use two"}',
+        RIGHT,
+        cycles={"strategy": "repair", "samples": 1},
+        tools={"lint": lint},
+    )
+    episode = app.solve(DOUBLE)
+    told = [m.content for prompt in episode.prompts.values() for m in prompt if "nothing_of_that_name" in m.content]
+    assert any("Undefined name" in content for content in told) is lint
+    assert any(found.rule == "F821" for found in episode.attempts[0].findings)  # recorded either way

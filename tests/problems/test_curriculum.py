@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from crucible.problems.curriculum import CurriculumSettings, Past, levels, next_round
-from crucible.problems.hints import Decided, HintSettings, draw, effect
+from crucible.config import CurriculumSettings, HintSettings, packaged
+from crucible.problems.curriculum import Past, levels, next_round
+from crucible.problems.hints import Decided, draw, effect
 
 LEVELS = {f"p{number}": str(1 + number // 10) for number in range(30)}
 """Three levels of ten problems."""
-STEADY = CurriculumSettings(revisit=0.0)
+STEADY = packaged(CurriculumSettings, revisit=0.0)
 
 
 def worked(first: int, last: int, *, success: bool) -> list[Past]:
@@ -110,14 +111,14 @@ def test_easier_levels_are_revisited_now_and_then() -> None:
 
 def test_thresholds_that_contradict_are_refused() -> None:
     with pytest.raises(ValidationError, match="less than climb_at"):
-        CurriculumSettings(climb_at=0.3, back_under=0.5)
+        packaged(CurriculumSettings, climb_at=0.3, back_under=0.5)
 
 
 # ---------------------------------------------------------------- hints
 
 
 def test_no_hint_before_a_problem_is_stuck_or_where_there_is_none() -> None:
-    sure = HintSettings(chance=1.0)
+    sure = packaged(HintSettings, chance=1.0)
     assert not draw("p", 3, failed=2, before=[], seed=0, settings=sure).stuck
     assert not draw("p", 0, failed=9, before=[], seed=0, settings=sure).stuck
     assert draw("p", 3, failed=3, before=[], seed=0, settings=sure) == (True, 0)
@@ -131,7 +132,7 @@ def test_the_chance_halves_with_each_decision() -> None:
 
 
 def test_the_weakest_hint_comes_first() -> None:
-    always = HintSettings(chance=1.0, backoff=1.0)
+    always = packaged(HintSettings, chance=1.0, backoff=1.0)
     before: list[Decided] = []
     for wanted in (0, 1, 2, 2):
         drawn = draw("p", 3, failed=4, before=before, seed=0, settings=always)

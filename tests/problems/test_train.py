@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from crucible.config import HintSettings, packaged
 from crucible.errors import InputError, RefusedError
 from crucible.memory import MemoryStore
 from crucible.problems.experience import Experience
-from crucible.problems.hints import HintSettings
 from crucible.problems.train import ALL_SOLVED, ENOUGH
 from crucible.problems.train_record import HISTORY, RESULTS, Trained
 from crucible.problems.train_report.plots import draw
@@ -147,7 +147,7 @@ def test_more_episodes_go_on_in_the_same_folder(whole: Trained, tmp_path: Path) 
 
 
 def test_hints_come_only_to_the_stuck_and_it_ends_when_all_is_solved(tmp_path: Path) -> None:
-    sure = HintSettings(stuck_after=2, chance=1.0, backoff=1.0)
+    sure = packaged(HintSettings, stuck_after=2, chance=1.0, backoff=1.0)
     trained = run(tmp_path / "out", tmp_path / "home", episodes=400, eval_sets=(), eval_every=0, hints=sure)
     assert trained.stopped == ALL_SOLVED and trained.solved == len(NUMBERS) and len(trained.entries) < 400
     failed: dict[str, int] = {}

@@ -6,7 +6,7 @@ An arm is settings, and where settings are not enough a node or a memory in the 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from crucible.errors import InputError
@@ -131,6 +131,9 @@ class BenchMemory:
         # Where the nearest stood, with their scores, so that as many pass the threshold of similarity.
         lot = random.Random(query).sample(hits[k:], min(k, len(hits[k:])))  # noqa: S311 - a shuffle, no secret
         return [other.model_copy(update={"score": near.score}) for other, near in zip(lot, nearest, strict=False)]
+
+    def episodes(self) -> Iterator[Episode]:
+        return self._kept.episodes()
 
     def stats(self) -> MemoryStats:
         return self._kept.stats()

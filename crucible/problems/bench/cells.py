@@ -39,7 +39,9 @@ def cell_of(arm: str, seed: int, problem: str, episode: Episode) -> Cell:
     """The cell that this episode fills."""
     best = next((attempt for attempt in episode.attempts if attempt.id == episode.best_attempt), None)
     decisive = episode.hidden_verdict or episode.verdict
-    passed = decisive is not None and decisive.verdict == "pass"
+    # What only shared the program's process is a pass for a user, and no measurement.
+    low = decisive is not None and decisive.verdict == "pass" and decisive.trust == "low"
+    passed = decisive is not None and decisive.verdict == "pass" and not low
     visible = best is not None and best.solved
     return Cell(
         arm=arm,
@@ -48,7 +50,7 @@ def cell_of(arm: str, seed: int, problem: str, episode: Episode) -> Cell:
         passed=passed,
         passed_visible=visible,
         fraction=decisive.fraction if decisive else 0.0,
-        failure=_failure(episode, best, passed=passed, visible=visible),
+        failure="low-trust" if low else _failure(episode, best, passed=passed, visible=visible),
         status=episode.status,
         stop=episode.stop,
         tokens=episode.tokens,

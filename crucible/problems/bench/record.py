@@ -32,6 +32,7 @@ Failure = Literal[
     "constraint",
     "security",
     "hidden-only",
+    "low-trust",
     "overflow",
 ]
 """Why the answer is wrong: the worst thing the tests met. hidden-only: every visible test passed, a hidden one did not.

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from crucible.errors import InputError
 from crucible.problems.bench.record import GREEDY, Cell, Results
+from crucible.rewards import Means
 from crucible.stats import Interval, bootstrap, mcnemar, pass_at_k, sign_test, wilson
 from crucible.types import Frozen
 
@@ -58,6 +59,10 @@ class ArmSummary(Frozen):
     by_difficulty: dict[str, Share]
     visible_only: int
     """Cells that passed the visible tests and failed a hidden one."""
+    mean_reward: float | None = None
+    """Over cells, what the loop was paid: by the visible tests, and 0 for a cell without a program. None: not recorded."""
+    quality: float | None = None
+    """Over cells, the mean of the components lint, style and security. None: not recorded."""
 
 
 def summarise(results: Results) -> list[ArmSummary]:
@@ -72,6 +77,7 @@ def _summary(results: Results, arm: str, cells: Sequence[Cell]) -> ArmSummary:
     shares = {problem: fmean(passed) for problem, passed in by_problem.items()}
     solved = sum(cell.passed for cell in cells)
     tokens, wall_s = sum(cell.tokens.completion for cell in cells), math.fsum(cell.wall_s for cell in cells)
+    means = Means.of(cell.rewards for cell in cells)
     return ArmSummary(
         arm=arm,
         problems=len(shares),
@@ -91,6 +97,8 @@ def _summary(results: Results, arm: str, cells: Sequence[Cell]) -> ArmSummary:
         failures=dict(Counter(cell.failure for cell in cells if cell.failure and not cell.passed).most_common()),
         by_difficulty=_by_difficulty(results, shares),
         visible_only=sum(cell.passed_visible and not cell.passed for cell in cells),
+        mean_reward=means.reward,
+        quality=means.quality,
     )
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from statistics import fmean
 
 from crucible.files import write_atomically
-from crucible.problems.bench.report.words import FAILURES, count, percent, together
+from crucible.problems.bench.report.words import FAILURES, count, fraction, percent, together
 from crucible.problems.curriculum import levels
 from crucible.problems.train_record import Trained
+from crucible.rewards import Means
 from crucible.stats import Interval, wilson
 from crucible.types import Frozen
 
@@ -31,6 +32,8 @@ class LevelFacts(Frozen):
     solved: int
     share: float
     ci95: Interval
+    means: Means
+    """Of its episodes' rewards, by the verdict that counts."""
 
 
 def render(trained: Trained, out: Path) -> list[Path]:
@@ -72,6 +75,7 @@ def level_facts(trained: Trained) -> Iterator[LevelFacts]:
             solved=solved,
             share=solved / len(here),
             ci95=wilson(solved, len(here)),
+            means=Means.of(entry.rewards for entry in worked),
         )
 
 
@@ -98,7 +102,8 @@ def _verdict(trained: Trained) -> list[tuple[str, str]]:
         (
             f"{count(trained.solved)} of {count(problems)} problems were solved at least once",
             f"{count(successes)} of {count(len(entries))} episodes succeeded, by hidden tests; mean reward "
-            f"{fmean(entry.reward for entry in entries):.3f}; {count(sum(entry.tokens for entry in entries))} tokens",
+            f"{fmean(entry.reward for entry in entries):.3f}, quality {fraction(trained.means.quality)}; "
+            f"{count(sum(entry.tokens for entry in entries))} tokens",
         )
     ]
     if len(done := trained.evaluations) > 1:

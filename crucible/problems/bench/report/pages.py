@@ -30,6 +30,7 @@ _FILTERS = {
     "count": words.count,
     "decimal": words.decimal,
     "p_value": words.p_value,
+    "fraction": words.fraction,
 }
 
 

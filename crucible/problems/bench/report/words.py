@@ -20,6 +20,7 @@ FAILURES: dict[Failure, str] = {
     "constraint": "It breaks a rule of the task on how it is to be written.",
     "security": "It did what the sandbox does not allow.",
     "hidden-only": "Every visible test passed, a hidden one did not: nothing in the loop could have seen it.",
+    "low-trust": "It passed tests that had to share its process, which it could have told anything: no proof.",
     "overflow": "The task does not fit the model's context: nothing was drawn.",
 }
 """By what the benchmark writes down; a cell has the worst thing that its tests met."""
@@ -46,6 +47,11 @@ STEPS = {
 
 def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
+
+
+def fraction(value: float | None) -> str:
+    """A figure from 0 to 1 that is no share of anything."""
+    return NOTHING if value is None else f"{value:.3f}"
 
 
 def points(difference: float) -> str:
