@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001
 """The answer that words give to a call: "f(2) gives 4", "→ 4", "should be [1, 2]", "raises ValueError"."""
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def ends(text: str) -> list[int]:
 
 # ------------------------------------------------------------- answers
 
-_AUXILIARY = r"(?:(?:should|must|shall|will|would|is (?:expected|supposed) to|has to|needs to|ought to|can)\s+(?:also |then |always )?)?"
+_AUXILIARY = r"(?:(?:should|must|shall|will|would|is (?:expected|supposed) to|has to|needs to|ought to|can)\s+(?:also |then |always )?)?"  # noqa: E501
 _VERB = (
     r"(?:returns?|gives?(?: back)?|yields?|produces?|outputs?|evaluates? to|results? in|equals?(?: to)?|is equal to|is|be|"
     r"becomes?|computes?|are|got|get)"
