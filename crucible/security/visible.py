@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from crucible.errors import InputError
 from crucible.security import words
-from crucible.security.suite import parse_suite
+from crucible.security.suite import Case, parse_suite
 from crucible.types import Task
 
 _READS_STDIN = re.compile(r"\b(?:stdin|standard input|input\(\))", re.I)
@@ -23,8 +23,9 @@ class Visible(NamedTuple):
 def visible(task: Task) -> Visible:
     """Raises InputError for tests that do not parse."""
     suite = parse_suite(task)
-    cases = [_shown(case.shown, case.expected, case.raises) for case in suite.cases]
-    shown = (*cases, *(" ".join(each.source.split())[: words.MAX_SHOWN] for each in suite.statements if each.is_case))
+    statements = () if suite.stands_for else suite.statements
+    keys = [text for each in statements for _, text in each.cases]
+    shown = (*(_shown(case) for case in suite.cases), *(" ".join(text.split())[: words.MAX_SHOWN] for text in keys))
     if task.tests.strip() or task.examples:
         return Visible(shown)
     return Visible(shown, words.read(task.prompt, task.entry_point).unread)
@@ -47,5 +48,7 @@ def with_entry_point(task: Task) -> Task:
     return task.model_copy(update={"entry_point": found}) if found else task
 
 
-def _shown(call: str, expected: object, raises: str | None) -> str:
-    return f"{call} raises {raises}" if raises else f"{call} == {expected!r}"[: words.MAX_SHOWN]
+def _shown(case: Case) -> str:
+    if raises := getattr(case, "raises", None):
+        return f"{case.shown} raises {raises}"
+    return f"{case.shown} == {case.expected!r}"[: words.MAX_SHOWN]
