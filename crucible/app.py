@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from crucible.errors import InputError, RefusedError, SandboxUnavailableError
 from crucible.guards import JUDGED, RecordingApprover, RedactingStore, guarded, prepare, secrets_in
 from crucible.security.audit import AuditLog
+from crucible.security.visible import with_entry_point
 from crucible.types import Episode, Event, HiddenTests, Task
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ class Crucible:
         from crucible.orchestrator.run import Run, new_run_id
 
         judge = self._given.judge
-        task = prepare(task, judged=JUDGED if judge is None else getattr(judge, "languages", None))
+        task = with_entry_point(prepare(task, judged=JUDGED if judge is None else getattr(judge, "languages", None)))
         if self._bucket is not None:
             self._bucket.take("tools.solves_per_minute")
         given = task.limits.model_dump(include=task.limits.model_fields_set)

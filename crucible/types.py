@@ -308,7 +308,8 @@ class Tokens(Frozen):
         return Tokens(prompt=self.prompt + other.prompt, completion=self.completion + other.completion)
 
 
-Status = Literal["solved", "unsolved", "refused", "error"]
+Status = Literal["solved", "unsolved", "unverified", "refused", "error"]
+"""unverified: a program was written, and the task has no test to check it against. Never an example, never trained on."""
 
 
 class Episode(Frozen):

@@ -32,7 +32,9 @@ ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings fi
 
 
 def solve(
-    task: Annotated[str, typer.Argument(help="The task as text, a .json, .yaml or .md file, or - for stdin.")],
+    task: Annotated[
+        str, typer.Argument(help="The task as text, a file (.json, .yaml, .md or plain text), or - for stdin.")
+    ],
     tests: Annotated[
         Path | None, typer.Option(help="Python file with asserts or doctests the program must pass.")
     ] = None,
@@ -60,8 +62,9 @@ def solve(
 ) -> int:
     """Solve a programming task and remember how.
 
-    The solution goes to stdout (or --out), progress to stderr. Exit code 0: all visible tests pass; 1: not solved,
-    the best attempt is printed; 3: candidates were not allowed to run.
+    The solution goes to stdout (or --out), progress to stderr. Exit code 0: all visible tests pass, or the task has
+    none and the program is written, not verified; 1: not solved, the best attempt is printed; 3: candidates were not
+    allowed to run. Examples in the task's words are its tests, unless it brings others.
 
       crucible solve "Write a function add(a, b). >>> add(1, 2) gives 3" --approve auto
       crucible solve task.yaml --tests test_task.py --approve auto --out solution.py
@@ -169,12 +172,15 @@ def report(episode: Episode, *, out: Path | None, as_json: bool) -> int:
         raise OutputError(f"{error}; the program is kept: crucible runs show {episode.run_id} --json") from error
     if unwritten:
         return StoreError.exit_code
-    return {"solved": 0, "unsolved": 1, "refused": 3, "error": 1}[episode.status]
+    return {"solved": 0, "unverified": 0, "unsolved": 1, "refused": 3, "error": 1}[episode.status]
 
 
 def summary(episode: Episode) -> dict[str, Any]:
     """`solve --json`: the fields a program may rely on."""
+    from crucible.security.visible import visible
+
     verdict = episode.hidden_verdict or episode.verdict
+    shown = visible(episode.task)
     best = next((attempt for attempt in episode.attempts if attempt.id == episode.best_attempt), None)
     return {
         "run_id": episode.run_id,
@@ -182,6 +188,8 @@ def summary(episode: Episode) -> dict[str, Any]:
         "status": episode.status,
         "stop": episode.stop,
         "code": episode.code,
+        "visible_tests": list(shown.visible_tests),
+        "unread": list(shown.unread),
         "verdict": episode.verdict.model_dump(mode="json") if episode.verdict else None,
         "hidden_verdict": episode.hidden_verdict.model_dump(mode="json") if episode.hidden_verdict else None,
         "cycles": episode.cycles,

@@ -39,6 +39,8 @@ def read_task(argument: str, tests: Path | None = None, language: str | None = N
         found = _from_file(Path(argument))
     else:
         found = _from_text(argument)
+        if re.fullmatch(r"[\w./~-]*\.\w{1,5}|[\w.~-]*/[\w./~-]*", argument):
+            found = found._replace(notes=(f"there is no file {argument}; its name is taken as the task's words",))
     changes: dict[str, Any] = {}
     if tests is not None:
         changes |= {"tests": decode(read_bytes(tests, MAX_BYTES, WHAT), str(tests)), "examples": ()}
@@ -53,7 +55,12 @@ def _is_file(argument: str) -> bool:
     looks = argument.lower().endswith(SUFFIXES) and "\n" not in argument and len(argument) < 4096
     if looks and (not re.search(r"\s", argument) or Path(argument).exists()):
         return True
-    return "\n" not in argument and len(argument) < 256 and "/" in argument and Path(argument).is_file()
+    if "\n" in argument or "\0" in argument or len(argument) >= 256:
+        return False
+    try:
+        return Path(argument).is_file()
+    except OSError:
+        return False
 
 
 def _stdin() -> str:

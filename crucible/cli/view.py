@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 TAIL_LINES = 10
 MAX_FINDINGS = 4
+MAX_TESTS = 8
+NO_TESTS = (
+    "written, not verified: the task has no test to check the program against; "
+    'add one to its words, as "f(2) gives 4", or name a file with --tests'
+)
 
 
 class SolveView:
@@ -77,6 +82,13 @@ class SolveView:
         verb = "resumed" if data["resumed"] else "solving"
         why = f" ({self._chosen})" if self._chosen else ""
         self._line(f"{verb} with {model['name']} on the {model['engine']} engine{why}", "bold")
+        tests, unread = data.get("visible_tests", ()), data.get("unread", ())
+        for test in tests[:MAX_TESTS]:
+            self._line(f"  test: {test}", "cyan")
+        if len(tests) > MAX_TESTS:
+            self._line(f"  and {len(tests) - MAX_TESTS} more tests", "cyan")
+        for text in unread:
+            self._line(f"  not read, so not tested: {text}", "bold yellow", warns=True)
 
     def _on_redacted(self, data: dict[str, Any]) -> None:
         kinds = ", ".join(dict.fromkeys(data["kinds"]))
@@ -123,6 +135,8 @@ class SolveView:
 
     def _on_verdict(self, data: dict[str, Any]) -> None:
         verdict = data["verdict"]
+        if not verdict["total"]:
+            return  # nothing was tested; the last line says so
         style = "bold green" if verdict["verdict"] == "pass" else "red"
         mark = "PASS" if verdict["verdict"] == "pass" else "FAIL"
         low = " (low trust: judged in the program's own process)" if verdict["trust"] == "low" else ""
@@ -185,7 +199,11 @@ class SolveView:
         style = "bold green" if episode.status == "solved" else "bold yellow"
         reason = "" if episode.stop == episode.status else f" ({episode.stop})"
         low = ", low trust" if episode.status == "solved" and episode.trust == "low" else ""
-        self._line(f"{episode.status}{low}{reason}", style)
+        if episode.status == "unverified":
+            self._line(NO_TESTS, style, warns=True)
+        else:
+            said = f"{episode.status}{low}{reason}{_failing(episode)}"
+            self._line(said, style, warns=episode.status != "solved")
         self._line(
             f"{episode.cycles} cycle{'s' * (episode.cycles != 1)}, {len(episode.attempts)} samples, "
             f"{tokens.completion} tokens written and {tokens.prompt} read, {seconds:.1f} s; "
@@ -235,6 +253,15 @@ class SolveView:
         first = "".join(self._streams[min(self._streams)])
         tail = printable("\n".join(first.splitlines()[-TAIL_LINES:]))
         return Group(status, Syntax(tail, "python", background_color="default", padding=(0, 4)))
+
+
+def _failing(episode: Episode) -> str:
+    """How many tests the best program passes, where it does not pass all."""
+    verdict = episode.hidden_verdict or episode.verdict
+    if verdict is None or not verdict.total or episode.status == "solved":
+        return ""
+    which = "hidden tests" if episode.hidden_verdict else "tests"
+    return f": the best program passes {verdict.passed} of {verdict.total} {which}"
 
 
 class TerminalApprover:

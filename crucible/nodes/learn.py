@@ -7,6 +7,7 @@ import uuid
 from crucible.nodes.base import BaseNode, Context, Update
 from crucible.nodes.policy import best_attempt, why_stop
 from crucible.rewards import RewardInput, Rewards
+from crucible.security.visible import has_tests
 from crucible.types import Episode, State, Status, Tokens
 
 
@@ -34,6 +35,8 @@ def build_episode(state: State, context: Context, stop: str, spent_s: float) -> 
     status: Status = "unsolved"
     if best is not None and best.solved:
         status = "solved"
+    elif best is not None and best.code.strip() and not has_tests(state["task"]):
+        status = "unverified"
     elif stop.startswith("refused"):
         status = "refused"
     return Episode(

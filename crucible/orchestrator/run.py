@@ -23,6 +23,7 @@ from crucible.nodes.registry import NodeSpec
 from crucible.orchestrator.checkpoints import RunRequest, RunStore
 from crucible.orchestrator.graph import build
 from crucible.rewards import RewardInput, tests
+from crucible.security.visible import visible
 from crucible.types import Attempt, Episode, Event, HiddenTests, State, Task, Verdict
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ class Run:
             resumed=bool(saved),
             model=context.model.identity.model_dump(),
             task=request.task.model_dump(mode="json"),
+            **visible(request.task)._asdict(),
         )
         first = State(run_id=self.run_id, task=request.task, seed=request.seed, strategy=request.strategy)
         final: State = saved
@@ -202,7 +204,10 @@ def _score(episode: Episode, hidden: HiddenTests, context: Context) -> Episode:
     verdict = context.judge.judge(episode.code, task)
     proven = tests(RewardInput(code=episode.code, verdict=verdict), context.reward_settings)
     rewards = {**episode.rewards, "hidden_tests": proven}
-    episode = episode.model_copy(update={"hidden_verdict": verdict, "rewards": rewards})
+    status = episode.status
+    if status == "unverified":  # nothing but the hidden tests decides
+        status = "solved" if verdict.verdict == "pass" else "unsolved"
+    episode = episode.model_copy(update={"hidden_verdict": verdict, "rewards": rewards, "status": status})
     if context.memory is not None and context.tools.dataset_logging:
         known = {each.fingerprint: verdict for each in episode.attempts if each.id == episode.best_attempt}
         attempts = tuple(_proved(each, known, task, context) for each in episode.attempts)

@@ -23,6 +23,7 @@ from crucible.problems.fields import Fields, ProblemError, first_problem
 from crucible.problems.problem import Problem
 from crucible.security import constraints
 from crucible.security.suite import parse_suite
+from crucible.security.words import named
 from crucible.types import Example, HiddenTests, Limits, Rule, Task
 
 FIELDS = [
@@ -30,7 +31,9 @@ FIELDS = [
     "hidden_tests", "checker", "tolerance", "constraints", "preamble", "time_limit", "memory_limit", "max_tokens", "difficulty",
     "solutions", "canonical_solution", "mutants", "buggy_solution", "hints", "tags", "source",
 ]  # fmt: skip
-CARRIED = ["task_type", "meta", "tests_plus", "suffix", "code"]
+VISIBLE_CASES = 1
+"""How many of `test_cases` are visible where a file has no visible test at all."""
+CARRIED = ["hidden", "task_type", "meta", "tests_plus", "suffix", "code"]
 """Fields of published problem files that this form does not use."""
 
 
@@ -45,12 +48,61 @@ def read(data: Any, origin: str) -> Reading:  # noqa: ANN401
     """One problem. origin: the file, with line or entry, as errors name it. Raises InputError."""
     if not isinstance(data, dict):
         raise InputError(f"{origin}: a task file holds one object with the fields {', '.join(FIELDS)}")
-    fields = _Own(data, origin)
+    fields = _Own(_renamed(data), origin)
     try:
         return Reading(_problem(fields), tuple(fields.notes()))
     except ValueError as error:  # pydantic's, and those of texts and numbers that Python refuses to write out
         field, reason = first_problem(error)
         raise ProblemError(origin, field or "problem", f"cannot be read: {reason}") from error
+
+
+def _renamed(data: dict[Any, Any]) -> dict[Any, Any]:
+    """`data` with the other names of its fields replaced, and a prompt made of a request's signature."""
+    changed = dict(data)
+    for other, name in (("target_language", "language"), ("function_name", "entry_point"), ("request_id", "id")):
+        if isinstance(changed.get(other), str):
+            changed.setdefault(name, changed[other])
+            del changed[other]
+    signature = changed.get("ast")
+    if "prompt" not in changed and "description" not in changed and isinstance(signature, dict):
+        called = changed.get("entry_point") or signature.get("name")
+        listed = signature.get("parameters")
+        parameters = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+        words = [f"{each.get('name')}: {_builtin(each.get('type') or 'object')}" for each in parameters]
+        returned = _builtin(signature.get("return_type") or "object")
+        changed |= {"entry_point": called, "prompt": f"Write a function {called}({', '.join(words)}) -> {returned}."}
+        del changed["ast"]
+    return changed
+
+
+def _builtin(annotation: Any) -> str:  # noqa: ANN401
+    """typing's List and Dict as list and dict, which need no import."""
+    return re.sub(r"\b(?:List|Dict|Set|Tuple)\b", lambda match: match[0].lower(), str(annotation))
+
+
+def _first_visible(task: Task, hidden: HiddenTests) -> tuple[Task, HiddenTests]:
+    """Where nothing is visible, the first hidden case is, if others stay hidden."""
+    try:
+        shown = parse_suite(task).total
+    except InputError:
+        return task, hidden
+    if shown or task.examples or len(hidden.examples) <= VISIBLE_CASES:
+        return task, hidden
+    first, rest = hidden.examples[:VISIBLE_CASES], hidden.examples[VISIBLE_CASES:]
+    return task.model_copy(update={"examples": first}), hidden.model_copy(update={"examples": rest})
+
+
+def _as_stdin(task: Task) -> Task:
+    """Numbers of examples as the text that a program reads and prints, where the task names no function."""
+    plain = all(
+        type(value) in (str, int, float) for example in task.examples for value in (example.input, example.output)
+    )
+    texts = all(isinstance(example.input, str) for example in task.examples)
+    reads = texts or re.search(r"\b(?:stdin|standard input|reads?|prints?)\b", task.prompt, re.I)
+    if task.entry_point or not task.examples or not plain or not reads or named(task.prompt):
+        return task
+    examples = tuple(Example(input=str(each.input), output=str(each.output)) for each in task.examples)
+    return task.model_copy(update={"examples": examples})
 
 
 def _problem(fields: _Own) -> Problem:
@@ -73,8 +125,11 @@ def _problem(fields: _Own) -> Problem:
     )
     hidden = HiddenTests(examples=fields.cases(), tests=fields.text("hidden_tests"))
     solutions = fields.programs("solutions", "canonical_solution")
+    task = _as_stdin(task)
     if task.entry_point is None and any(not isinstance(case.input, str) for case in (*task.examples, *hidden.examples)):
         task = task.model_copy(update={"entry_point": _function(task, hidden, solutions)})
+    if fields.data.get("hidden") != "all":
+        task, hidden = _first_visible(task, hidden)
     return Problem(
         task=task,
         hidden=hidden,

@@ -120,7 +120,7 @@ class _Loader:
             for entry in found:
                 self.hash.update(entry.problem.model_dump_json(exclude={"task": {"hint"}}).encode())
             return found
-        names = [each for each in sorted(path.iterdir()) if each.name.lower() not in NO_PROBLEMS]
+        names = [each for each in sorted(path.rglob("*")) if each.name.lower() not in NO_PROBLEMS]
         parts = [each for each in names if each.name.lower().removesuffix(".gz").endswith(SUFFIXES) and each.is_file()]
         return [entry for part in parts for entry in self.read(part)]
 

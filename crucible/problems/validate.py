@@ -107,7 +107,7 @@ def _contradictions(problem: Problem) -> Found:
         for number, example in enumerate(examples, 1):
             key, place = _key(example), f"{field}, entry {number}"
             other, output = seen.setdefault(key, (place, example.output))
-            if output != example.output:
+            if output != example.output and repr(output) != repr(example.output):  # NaN is unequal to itself
                 yield field, f"entry {number} contradicts {other}: the same input gives another output"
 
 

@@ -15,6 +15,11 @@ from crucible.types import Example, HiddenTests, Limits, Task
 PYTHON3 = 3
 """CodeContests' number for the language."""
 MAX_MUTANTS = 3
+SINGLE = """def check(args, kwargs, expected, actual):
+    actual = list(actual) if isinstance(actual, tuple) else actual
+    return actual == expected or actual == [expected]
+"""
+"""APPS wraps some results in a list of one and others are such lists: its own checker takes either."""
 
 
 def matches(row: dict[str, Any]) -> bool:
@@ -43,6 +48,7 @@ def read(row: dict[str, Any], origin: str) -> Problem:
             title=title,
             prompt=f"{prompt.rstrip()}\n\n{starter}\n" if starter.strip() else prompt,
             entry_point=entry,
+            checker=SINGLE if entry and _all_single(fields) else "",
             examples=visible,
             limits=_limits(fields),
             difficulty=fields.word("difficulty"),
@@ -81,6 +87,14 @@ def _pairs(fields: Fields, name: str, *, called: bool = False) -> tuple[Example,
     if called:
         return tuple(Example(input=one, output=_single(other)) for one, other in zip(inputs, outputs, strict=True))
     return tuple(Example(input=_text(one), output=_text(other)) for one, other in zip(inputs, outputs, strict=True))
+
+
+def _all_single(fields: Fields) -> bool:
+    """Whether every result is a list of one, so that the file does not say if the list belongs to it."""
+    data = fields.data["input_output"]
+    data = parse_json(data or "{}", fields.origin) if isinstance(data, str) else data
+    outputs = data.get("outputs", data.get("output")) or []
+    return all(isinstance(each, list) and len(each) == 1 for each in outputs)
 
 
 def _single(output: Any) -> Any:  # noqa: ANN401
