@@ -21,7 +21,6 @@ from urllib.parse import quote, urlsplit
 
 from crucible.errors import ModelUnavailableError
 from crucible.models.catalogue import HubFile, IndexParts, ModelSource
-from crucible.models.client import this_machine, unusable
 from crucible.models.files import CHUNK
 from crucible.models.quoting import reason, shown
 from crucible.types import Frozen
@@ -146,6 +145,8 @@ class HubSource:
 
     def _client(self) -> httpx.Client:
         import httpx
+
+        from crucible.models.client import this_machine, unusable
 
         try:
             # trust_env: no proxy on the way to this machine, wherever the environment sends the rest.

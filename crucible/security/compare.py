@@ -13,9 +13,9 @@ from typing import Any
 from crucible.errors import InputError
 from crucible.integers import long_integers
 from crucible.security import doctests
+from crucible.security.asked import MAX_SHOWN, Case
 from crucible.security.base import Sandbox
 from crucible.security.candidate import LOST, Candidate, Reply
-from crucible.security.suite import MAX_SHOWN, Case
 from crucible.security.text import one_line
 from crucible.security.wire import Items, Opaque, same
 from crucible.types import CaseResult, CaseStatus, Task

@@ -22,10 +22,11 @@ from typing import Any, Literal, NamedTuple
 from crucible.errors import SandboxUnavailableError
 from crucible.integers import long_integers
 from crucible.security import constraints, relay
+from crucible.security.asked import MAX_SHOWN, Case, Suite
 from crucible.security.base import Sandbox
 from crucible.security.candidate import LOST, Candidate, Reply
 from crucible.security.compare import Checker
-from crucible.security.suite import MAX_SHOWN, Case, Suite, parse_suite
+from crucible.security.suite import parse_suite
 from crucible.security.text import one_line
 from crucible.security.validation.source import parse
 from crucible.types import CaseResult, CaseStatus, Limits, Task, Verdict

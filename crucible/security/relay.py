@@ -17,9 +17,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, NamedTuple
 
+from crucible.security.asked import MAX_SHOWN, Suite
 from crucible.security.base import Sandbox
 from crucible.security.candidate import LOST, MAX_MESSAGE, Candidate, Reply
-from crucible.security.suite import MAX_SHOWN, Suite
 from crucible.security.text import one_line
 from crucible.security.wire import WireError
 from crucible.types import CaseResult, CaseStatus, Limits

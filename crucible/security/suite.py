@@ -13,74 +13,16 @@ import ast
 import builtins
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from crucible.errors import InputError
 from crucible.integers import long_integers
 from crucible.security import collect, doctests, words
+from crucible.security.asked import MAX_SHOWN, Case, Statement, Suite
+from crucible.security.direct import direct_cases, direct_session, is_idle
 from crucible.types import Task
 
 MAX_TESTS_CHARS = 1_000_000
-MAX_SHOWN = 300
-
-Form = Literal["json", "python", "is", "doctest", "output"]
-Kind = Literal["code", "function", "class", "unittest", "doctest"]
-
-
-class Case(NamedTuple):
-    """A direct case: a call, and the value it must give.
-
-    form: how the value is compared. "json": strictly by type, lists and tuples being one kind. "python": as `==` does. "is":
-    as `is` does. "doctest": by what doctest would print. "output": no call; the program reads args[0] on stdin and prints
-    `expected`. bound: a method (`Solution().solve`) is called on one object in all cases. raises: the exception's name and,
-    after a colon, its message, that must come instead of a value."""
-
-    name: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    expected: Any
-    shown: str
-    form: Form = "python"
-    bound: bool = False
-    raises: str | None = None
-    want: str = ""
-    options: dict[int, bool] = {}  # noqa: RUF012 - never changed
-
-
-class Statement(NamedTuple):
-    """A part of the tests that runs by itself. cases: the results it reports, each a key and what to show of it.
-
-    kind: "code" is executed; "function" is a test function and "class" a plain class of tests, called by name; "unittest"
-    names TestCase classes, space between; "doctest" is a session."""
-
-    source: str
-    kind: Kind = "code"
-    cases: tuple[tuple[str, str], ...] = ()
-
-
-class Suite(NamedTuple):
-    """What is asked of a program. cases: direct ones, in the place of statements or beside them.
-
-    statements: the tests that need Python. When `stands_for` is true, they say the same as the direct cases of form
-    "python", "is" and "doctest", and are run only where those cannot be decided by copies of values."""
-
-    entry_point: str | None
-    cases: tuple[Case, ...] = ()
-    statements: tuple[Statement, ...] = ()
-    names: tuple[str, ...] = ()
-    """What the statements expect of the program."""
-    stands_for: bool = False
-    uncarried: str = ""
-    """Why the statements cannot run in a process of their own, where that can be read off them."""
-
-    @property
-    def is_program(self) -> bool:
-        """Whether the program is run as a whole, with stdin and stdout, rather than called."""
-        return any(case.form == "output" for case in self.cases)
-
-    @property
-    def total(self) -> int:
-        return len(self.cases) + (0 if self.stands_for else sum(len(each.cases) for each in self.statements))
 
 
 def parse_suite(task: Task) -> Suite:
@@ -137,13 +79,13 @@ def _read(sources: Iterable[str], entry: str | None) -> Suite:
             found = doctests.examples(source)
             statements.append(_session(source, found))
             trees += _example_trees(found)
-            cases = _direct_session(found)
+            cases = direct_session(found)
         else:
             statements += _statements(tree, entry)
             trees.append(tree)
             for docstring in doctests.docstrings(tree):
                 trees += _example_trees(doctests.examples(docstring))
-            cases = _direct_cases(tree, entry)
+            cases = direct_cases(tree, entry)
         direct = None if direct is None or cases is None else direct + cases
     whole = ast.Module([node for tree in trees for node in tree.body], [])
     names = _free_names(whole) | ({entry} if entry and entry.isidentifier() else set())
@@ -167,125 +109,6 @@ def _counted(statement: Statement) -> Statement:
     return statement._replace(cases=(("", statement.source),))
 
 
-# ------------------------------------------------------------- direct cases
-
-
-def _direct_cases(tree: ast.Module, entry: str | None) -> list[Case] | None:
-    """Return the cases of tests that are direct asserts, alone or in test functions or in `check(candidate)`; else None."""
-    checks: dict[str, list[ast.stmt]] = {}
-    called: set[str] = set()
-    found: list[Case] = []
-    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
-    if len(set(names)) < len(names):
-        return None  # only the last definition of a name counts
-    for node in tree.body:
-        cases: list[Case] | None = None
-        if isinstance(node, ast.Assert):
-            case = _direct(node)
-            cases = [case] if case else None
-        elif _is_idle(node):
-            cases = None if _holds_doctest(node) else []
-        elif isinstance(node, ast.FunctionDef) and not node.decorator_list and not ast.get_docstring(node):
-            if node.name == "check" and [arg.arg for arg in node.args.args] == ["candidate"]:
-                checks[node.name], cases = node.body, []
-            elif node.name.startswith("test") and not _arguments(node):
-                cases = _all_direct(node.body)
-        elif isinstance(node, ast.Expr) and (candidate := _checked(node.value)) and "check" in checks:
-            called.add("check")
-            cases = _as_candidate(checks["check"], candidate)
-        if cases is None:
-            return None
-        found += cases
-    if set(checks) - called:
-        candidate_cases = _as_candidate(checks["check"], entry) if entry else None
-        return None if candidate_cases is None else found + candidate_cases
-    return found
-
-
-def _all_direct(body: list[ast.stmt]) -> list[Case] | None:
-    found = [_direct(node) if isinstance(node, ast.Assert) else None for node in body]
-    return [case for case in found if case] if all(found) else None
-
-
-def _as_candidate(body: list[ast.stmt], candidate: str) -> list[Case] | None:
-    cases = _all_direct(body)
-    if cases is None or any(case.name != "candidate" for case in cases):
-        return None
-    shown = [candidate + case.shown.removeprefix("candidate") for case in cases]
-    return [
-        case._replace(name=candidate, shown=text[:MAX_SHOWN], bound=True)
-        for case, text in zip(cases, shown, strict=True)
-    ]
-
-
-def _checked(node: ast.expr) -> str | None:
-    """Return what `check(…)` is called with: a name, or a method of a fresh object (`Solution().solve`)."""
-    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "check"):
-        return None
-    text = ast.unparse(node.args[0]) if len(node.args) == 1 and not node.keywords else ""
-    return text if re.fullmatch(r"\w+(\(\)\.\w+)?", text) else None
-
-
-def _direct(node: ast.Assert) -> Case | None:
-    """Read `assert f(literals) == literal`, either way round, and `is None/True/False`; None for anything else."""
-    test = node.test
-    if not (isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq | ast.Is)):
-        return None
-    left, right = test.left, test.comparators[0]
-    if not _is_call(left):
-        left, right = right, left
-    if isinstance(test.ops[0], ast.Eq):
-        return _case(left, right)
-    if not (isinstance(right, ast.Constant) and right.value in (None, True, False) and type(right.value) is not int):
-        return None
-    case = _case(left, right)
-    return case._replace(form="is") if case else None
-
-
-def _is_call(node: ast.expr) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not hasattr(builtins, node.func.id)
-
-
-def _case(call: ast.expr, expected: ast.expr | None) -> Case | None:
-    """A call with literal arguments and a literal answer; None for other expressions."""
-    if not (_is_call(call) and isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
-        return None
-    if any(keyword.arg is None for keyword in call.keywords):
-        return None
-    try:
-        args = tuple(ast.literal_eval(argument) for argument in call.args)
-        kwargs = {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in call.keywords}
-        value = None if expected is None else ast.literal_eval(expected)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return None
-    if any(item is ... for item in (value, *args, *kwargs.values())):
-        return None
-    return Case(call.func.id, args, kwargs, value, ast.unparse(call)[:MAX_SHOWN])
-
-
-def _direct_session(found: list[doctests.Example]) -> list[Case] | None:
-    """Return the cases of a session in which every example is a direct call with a literal answer or an exception."""
-    cases = [None if example.options.get(doctests.SKIP) else _direct_example(example) for example in found]
-    return [case for case in cases if case] if found and all(cases) else None
-
-
-def _direct_example(example: doctests.Example) -> Case | None:
-    try:
-        call = ast.parse(example.source, mode="eval").body
-        answer = ast.parse(example.want.strip() or "None", mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        if example.exc_msg is None:
-            return None
-        answer = ast.Constant(None)
-    if example.exc_msg is not None:
-        case = _case(call, None)
-        plain = case and re.match(r"[A-Za-z]\w*(: |\s*$)", example.exc_msg) and example.exc_msg.count("\n") == 1
-        is_known = hasattr(builtins, example.exc_msg.partition(":")[0].strip())
-        return case._replace(raises=example.exc_msg, form="doctest") if case and plain and is_known else None
-    case = _case(call, answer)
-    return case._replace(form="doctest", want=example.want, options=dict(example.options)) if case else None
-
-
 # ------------------------------------------------------------- statements
 
 
@@ -294,7 +117,7 @@ def _statements(tree: ast.Module, entry: str | None) -> list[Statement]:
     functions, classes = collect.functions(tree), collect.classes(tree)
     harness = [node for node in tree.body if classes and _is_harness(node, tree)]
     body = [part for node in tree.body if node not in harness for part in _unguarded(node) if not _runs_tests(part)]
-    body = [node for node in body if not _is_idle(node)]
+    body = [node for node in body if not is_idle(node)]
     asserting = _asserting(tree)
     statements = [
         Statement(text, cases=_labels(node, asserting, text)) for node in body for text in [ast.unparse(node)]
@@ -369,19 +192,6 @@ def _calls(node: ast.AST) -> set[str]:
     functions = [part.func for part in ast.walk(node) if isinstance(part, ast.Call)]
     names = {function.id for function in functions if isinstance(function, ast.Name)}
     return names | {function.attr for function in functions if isinstance(function, ast.Attribute)}
-
-
-def _is_idle(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-
-
-def _holds_doctest(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and doctests.is_session(str(getattr(node.value, "value", "")))
-
-
-def _arguments(node: ast.FunctionDef) -> list[ast.arg]:
-    arguments = node.args
-    return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
 
 
 # ------------------------------------------------------------- names

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from crucible.errors import InputError
 from crucible.security import words
-from crucible.security.suite import Case, parse_suite
+from crucible.security.asked import Case
+from crucible.security.suite import parse_suite
 from crucible.types import Task
 
 _READS_STDIN = re.compile(r"\b(?:stdin|standard input|input\(\))", re.I)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible.errors import InputError
-from crucible.security.suite import Suite, parse_suite
+from crucible.security.asked import Suite
+from crucible.security.suite import parse_suite
 from crucible.types import Example, Task
 
 
