@@ -132,8 +132,10 @@ def _finish(expect: Expect, outcome: Outcome) -> Iterator[str]:
 
 def _verdict(expect: Expect, outcome: Outcome) -> Iterator[str]:
     assert outcome.verdict is not None, "a verdict is expected, and no task is named"
-    if outcome.verdict.verdict != expect.verdict:
-        verdict = outcome.verdict
+    verdict = outcome.verdict
+    if expect.verdict == "fail" and verdict.trust == "low":
+        return  # Python itself is told that it passes; the verdict says who told it, and nothing is learned from it
+    if verdict.verdict != expect.verdict:
         trust = getattr(verdict, "trust", "full")
         yield f"verdict {verdict.verdict} ({verdict.passed}/{verdict.total}, trust {trust}), expected {expect.verdict}"
 
