@@ -18,6 +18,14 @@ WRITERS = (
     "finetuning/report/finetuning.html.j2",
 )
 """The files of the package that write HTML; `written_about` asks each."""
+READERS = (
+    "models/gguf.py",
+    "models/quoting.py",
+    "models/sources.py",
+    "nodes/extraction/characters.py",
+    "nodes/extraction/wrappings.py",
+)
+"""The files that know HTML in order to recognise it in what others sent, and write none."""
 
 
 @cache
