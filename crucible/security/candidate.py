@@ -16,8 +16,8 @@ MAX_MESSAGE = 300
 START_S = 0.5
 """For the interpreter's start, beyond the task's wall time."""
 
-MAX_CALLS = 10
-"""Calls that count towards a program's whole time: a hundred slow calls may take ten times what one may."""
+MAX_CALLS = 4
+"""Calls that count towards a program's whole time: a hundred slow calls may take four times what one may, no more."""
 
 LOST: tuple[CaseStatus, ...] = ("timeout", "killed", "protocol")
 """After these no further answer can be believed to belong to its question."""
