@@ -143,7 +143,7 @@ def test_unsolved_is_exit_code_1_and_refused_is_3(crucible: Crucible) -> None:
 def test_what_was_solved_is_found_again(crucible: Crucible) -> None:
     crucible("solve", TASK, "--approve", "auto", **REMEMBERS)
     (hit,) = json.loads(crucible("memory", "search", "multiply by two", "--json").stdout)
-    assert set(hit) == {"episode_id", "score", "kind", "title", "text", "code", "solved", "created"}
+    assert set(hit) == {"episode_id", "score", "kind", "title", "text", "code", "solved", "created", "trust"}
     assert hit["solved"] and "def double" in hit["code"]
     assert json.loads(crucible("memory", "stats", "--json").stdout)["episodes"] == 1
 
@@ -163,7 +163,7 @@ BAD = {
     "unknown engine": (["solve", "x", "--engine", "steam"], "steam"),
     "unknown option": (["solve", "x", "--strateg", "auto"], "--strategy"),
     "bad samples": (["solve", "x", "--samples", "0"], "--samples"),
-    "out in no folder": (["solve", "x", "--out", "no/where.py"], "there is no folder no"),
+    "out in no folder": (["solve", "x", "--out", "no/where.py"], "cannot write no/where.py: there is no folder"),
     "out is a folder": (["solve", "x", "--out", "."], "is a folder"),
     "no such run": (["resume", "feed"], "no run with the id 'feed'"),
     "nothing to resume": (["resume"], "no interrupted run"),
