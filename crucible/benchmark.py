@@ -58,7 +58,16 @@ def benchmark(
     if app.settings.cycles.approval != "auto":
         raise RefusedError("a benchmark runs every program in the sandbox: say so with --approve auto")
     chosen = arms_.chosen(tuple(arms))
-    loaded = [load(name, difficulty=difficulty, limit=limit, sandbox=lambda: app.sandbox) for name in sets]
+    loaded = [
+        load(
+            name,
+            difficulty=difficulty,
+            limit=limit,
+            sandbox=lambda: app.sandbox,
+            visible_cases=app.settings.cycles.visible_cases,
+        )
+        for name in sets
+    ]
     for each in loaded:
         for said in each.notes:
             note(said)

@@ -22,6 +22,7 @@ from crucible.errors import InputError, RefusedError
 from crucible.files import write_atomically
 from crucible.guards import guarded
 from crucible.nodes.learn import episode_id
+from crucible.nodes.policy import temperatures
 from crucible.problems import train as loop
 from crucible.problems.bench.arms import UNBOUNDED_CYCLES
 from crucible.problems.bench.plan import machine, problem_record, set_record, versions
@@ -108,7 +109,8 @@ def _saver(out: Path) -> Callable[[Trained], None]:
 
 
 class _Worker:
-    """Implements `loop.Worker` over two variants of `app`: one that learns, one that is examined."""
+    """Implements `loop.Worker` over three variants of `app`: one that learns, one that works a problem again and draws no
+    greedy answer, which would be the one it knows, and one that is examined."""
 
     def __init__(self, app: Crucible, out: Path, budget: int | None) -> None:
         self._out = out
@@ -117,11 +119,14 @@ class _Worker:
         self._stack = ExitStack()
         # The home is the user's own: approvals belong into their audit log, episodes into their memory.
         self._learner = self._variant(app, budget, self._memory, remembers=True)
+        self._again = self._variant(app, budget, self._memory, remembers=True, warm=True)
         self._examinee = self._variant(app, budget, Experience(app.memory, read_only=True), remembers=False)
         self._references: References | None = None
         self._measured = app.judge, guarded(app.model).count_tokens
 
-    def _variant(self, app: Crucible, budget: int | None, memory: Experience, *, remembers: bool) -> Crucible:
+    def _variant(
+        self, app: Crucible, budget: int | None, memory: Experience, *, remembers: bool, warm: bool = False
+    ) -> Crucible:
         # As many episodes share the machine as there are slots: the clock must not decide what they come to.
         cycles: dict[str, Any] = {"approve": "auto", "max_wall_s": 86_400.0}
         if budget is not None:
@@ -130,8 +135,15 @@ class _Worker:
                 "max_cycles": UNBOUNDED_CYCLES,
                 "max_reflect": UNBOUNDED_CYCLES,
             }
+        model: dict[str, Any] = {}
+        if warm:
+            schedule = app.settings.model.temperatures
+            model = {"temperatures": tuple(temperatures(schedule, len(schedule), already_greedy=True))}
+            cycles |= {"greedy_first": False}
+            if app.settings.cycles.strategy == "direct":
+                cycles |= {"strategy": "resample", "max_cycles": 1, "samples": 1}
         tools = {"solves_per_minute": None, "dataset_logging": remembers}
-        made = app.variant(home=app.settings.paths.home, memory=memory, cycles=cycles, tools=tools)
+        made = app.variant(home=app.settings.paths.home, memory=memory, cycles=cycles, tools=tools, model=model)
         made.strict = True
         self._stack.enter_context(made)
         _ = made.context, made.runs.saver, made.nodes  # made here, once: threads are about to share them
@@ -144,7 +156,7 @@ class _Worker:
             self._stack.callback(self._references.close)
 
     def learn(self, job: Job) -> Episode:
-        return _solved(self._learner, job)
+        return _solved(self._again if job.again else self._learner, job)
 
     def evaluate(self, job: Job) -> Episode:
         return _solved(self._examinee, job)
@@ -181,7 +193,16 @@ def _loaded(
     note: Callable[[str], None],
 ) -> tuple[list[ProblemSet], Mapping[str, Problem]]:
     """The sets, and their problems by id. Raises InputError where two have one id."""
-    loaded = [load(name, difficulty=difficulty, limit=limit, sandbox=lambda: app.sandbox) for name in sets]
+    loaded = [
+        load(
+            name,
+            difficulty=difficulty,
+            limit=limit,
+            sandbox=lambda: app.sandbox,
+            visible_cases=app.settings.cycles.visible_cases,
+        )
+        for name in sets
+    ]
     problems: dict[str, Problem] = {}
     for each in loaded:
         for said in each.notes:

@@ -40,7 +40,9 @@ def propose(
     hidden_set: Annotated[
         list[str] | None,
         typer.Option(
-            "--hidden-set", help="For rloo, grpo, ppo: a set whose hidden tests show whether the rest is gamed."
+            "--hidden-set",
+            help="For rloo, grpo, ppo: a set whose hidden tests show whether the rest is gamed, and pay for its tasks without "
+            "visible tests.",
         ),
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the adapter it makes.")] = "learned",

@@ -53,7 +53,7 @@ def list_problems(
     from crucible.cli.output import print_json
     from crucible.problems.sets import load
 
-    found = load(set_, difficulty=difficulty or (), limit=limit)
+    found = load(set_, difficulty=difficulty or (), limit=limit, visible_cases=_visible_cases())
     if as_json:
         print_json(
             {
@@ -92,7 +92,8 @@ def show(
 
     if len(names) > 2:
         raise InputError("show takes a set and one id")
-    problem = load(names[0] if len(names) == 2 else STARTER, ids=names[-1:]).problems[0]
+    set_ = names[0] if len(names) == 2 else STARTER
+    problem = load(set_, ids=names[-1:], visible_cases=_visible_cases()).problems[0]
     if as_json:
         shown = {"task": problem.task.model_dump(mode="json"), "tags": list(problem.tags), "origin": problem.origin}
         print_json({**_summary(problem), **(problem.model_dump(mode="json") if hidden else shown)})
@@ -149,7 +150,8 @@ def validate(
             began = time.monotonic()
             result: dict[str, Any] = {"set": spec, "problems": 0, "notes": []}
             try:
-                found = load(spec, limit=limit, plus=plus, sandbox=_same(sandbox))
+                # As the files have it: a complaint names a test case by its place there.
+                found = load(spec, limit=limit, plus=plus, sandbox=_same(sandbox), visible_cases=0)
                 complaints = _validated(found, SandboxJudge(sandbox), workers)
                 result |= {"problems": len(found.problems), "sha256": found.sha256, "notes": list(found.notes)}
             except ProblemError as error:
@@ -208,6 +210,12 @@ def _report(spec: str, result: dict[str, Any], complaints: list[Complaint]) -> N
         say(f"note: {note}")
     wrong = len({complaint.file for complaint in complaints})
     _line(f"{spec}: {result['problems']} problems, {wrong} with faults, {result['seconds']:.0f} s")
+
+
+def _visible_cases() -> int:
+    from crucible.config import load_settings
+
+    return load_settings().cycles.visible_cases
 
 
 def _summary(problem: Problem) -> dict[str, Any]:

@@ -72,7 +72,8 @@ def _act(line: str, app: object, view: object) -> None:
     elif command.startswith("/") and command != "/file":
         say(f"unknown command {command}; /help shows what there is")
     elif line.strip():
-        found = read_task(rest.strip() if command == "/file" else line)
+        named = rest.strip() if command == "/file" else line
+        found = read_task(named, visible_cases=app.settings.cycles.visible_cases)
         with view:
             view.doing(f"loading {app.settings.model.name}")
             episode = app.solve(prepare(found.task), hidden=found.hidden, watch=view)

@@ -87,8 +87,8 @@ def solve(
         },
         "tools": {"memory": None if memory else False},
     }
-    found = read_task(task, tests, language)
     settings = load_settings(config_file=config, overrides=without_none(given))
+    found = read_task(task, tests, language, visible_cases=settings.cycles.visible_cases)
     ready = prepare(found.task)
     check_out(out)
     for note in found.notes:

@@ -28,15 +28,17 @@ class TaskFile(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def read_task(argument: str, tests: Path | None = None, language: str | None = None) -> TaskFile:
+def read_task(
+    argument: str, tests: Path | None = None, language: str | None = None, *, visible_cases: int | None = None
+) -> TaskFile:
     """`argument` as the command line gives it: the task's text, a file, or - for standard input.
 
-    tests: a file of Python tests that takes the place of the task's own. Raises InputError.
+    tests: a file of Python tests that takes the place of the task's own. visible_cases: see `own.read`. Raises InputError.
     """
     if argument == "-":
         found = _from_text(_stdin())
     elif _is_file(argument):
-        found = _from_file(Path(argument))
+        found = _from_file(Path(argument), visible_cases)
     else:
         found = _from_text(argument)
         if re.fullmatch(r"[\w./~-]*\.\w{1,5}|[\w.~-]*/[\w./~-]*", argument):
@@ -74,7 +76,7 @@ def _from_text(text: str) -> TaskFile:
     return TaskFile(Task(prompt=text), HiddenTests())
 
 
-def _from_file(path: Path) -> TaskFile:
+def _from_file(path: Path, visible_cases: int | None) -> TaskFile:
     name = str(path)
     text = decode(read_bytes(path, MAX_BYTES, WHAT), name)
     suffix = path.suffix.lower()
@@ -84,5 +86,5 @@ def _from_file(path: Path) -> TaskFile:
         data = parse_json(text, name)
     else:
         data = parse_markdown(text, name) if suffix == ".md" else parse_yaml(text, name)
-    problem, notes = own.read(data, name)
+    problem, notes = own.read(data, name, visible_cases=visible_cases)
     return TaskFile(problem.task, problem.hidden, notes)

@@ -22,7 +22,7 @@ from crucible.config.settings import (
 )
 
 if TYPE_CHECKING:
-    from crucible.config.load import default_policy, load_settings, packaged, validate_file
+    from crucible.config.load import default_policy, examine_file, load_settings, packaged, validate_file
 
 __all__ = [
     "CurriculumSettings",
@@ -38,6 +38,7 @@ __all__ = [
     "Settings",
     "ToolsSettings",
     "default_policy",
+    "examine_file",
     "find_paths",
     "load_settings",
     "packaged",
@@ -46,7 +47,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in ("default_policy", "load_settings", "packaged", "validate_file"):
+    if name not in ("default_policy", "examine_file", "load_settings", "packaged", "validate_file"):
         raise AttributeError(f"module 'crucible.config' has no attribute {name!r}")
     return getattr(import_module("crucible.config.load"), name)
 

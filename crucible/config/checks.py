@@ -38,6 +38,8 @@ class Source:
     """Whether types must match as written (files) or text may stand for a number (environment, options)."""
     problems: tuple[str, ...] = ()
     """What reading it already found."""
+    notes: tuple[str, ...] = ()
+    """What is worth saying about it and no problem."""
 
     def sections(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """What is set. A section without content, as when all its lines are comments, sets nothing."""
@@ -86,7 +88,7 @@ def unknown(dotted: str, near: str | None) -> str:
 
 def _sentence(source: Source, error: Any) -> str:  # noqa: ANN401
     place: Place = error["loc"]
-    dotted = _plain(".".join(map(str, place)))
+    dotted = plain(".".join(map(str, place)))
     where = source.locate(place)
     if error["type"] == "extra_forbidden":
         return f"{where}: {unknown(dotted, nearest(place))}"
@@ -112,7 +114,7 @@ def _shown(value: Any) -> str:  # noqa: ANN401
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """A key from a file, fit for one line of a terminal."""
     text = text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
     return text if len(text) <= 80 else text[:79] + "…"

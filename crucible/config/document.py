@@ -18,6 +18,7 @@ MAX_DEPTH = 8
 
 Place = tuple[str | int, ...]
 Position = tuple[int, int]
+Said = tuple[Position | None, str]
 
 
 @dataclass
@@ -26,7 +27,7 @@ class Document:
 
     data: Any = None
     positions: dict[Place, Position] = field(default_factory=dict)
-    problems: list[tuple[Position | None, str]] = field(default_factory=list)
+    problems: list[Said] = field(default_factory=list)
 
     def position(self, place: Place) -> Position | None:
         """Line and column (from 1) of the innermost part of `place` that the file holds."""

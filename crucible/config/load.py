@@ -8,18 +8,19 @@ that is wrong, even where a later source would have hidden it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from crucible.config.checks import Source, check
-from crucible.config.document import Document, parse_document, read_document
+from crucible.config.document import Document, Said, parse_document, read_document
 from crucible.config.paths import find_paths, user_file
 from crucible.config.policy import Action, loosens
 from crucible.config.section import Section
 from crucible.config.settings import RewardSettings, Sections, Settings
+from crucible.config.translate import translate
 from crucible.errors import ConfigError
 
 S = TypeVar("S", bound=Section)
@@ -92,13 +93,30 @@ def _there(path: Path) -> bool:
         return False
 
 
+class Examined(NamedTuple):
+    """Lines about a settings file. `notes`: values that mean something else here than in other systems, or that nothing reads.
+    `source`: what the file sets."""
+
+    problems: list[str]
+    notes: list[str]
+    source: Source
+
+
+def examine_file(path: Path) -> Examined:
+    """Every problem of a settings file and every note on it."""
+    source = file_source(path)
+    return Examined(check(source), list(source.notes), source)
+
+
 def validate_file(path: Path) -> list[str]:
     """Every problem of a settings file, one line each; empty when it is right."""
-    return check(file_source(path))
+    return examine_file(path).problems
 
 
 def file_source(path: Path) -> Source:
-    return _source(read_document(path), str(path))
+    document = read_document(path)
+    notes = translate(document, context_length=_defaults().data["model"]["context_length"])
+    return _source(document, str(path), sorted(notes, key=lambda note: note[0] or (0, 0)))
 
 
 def default_policy() -> dict[str, Action]:
@@ -158,7 +176,12 @@ def _refuse(problems: list[str]) -> None:
         raise ConfigError(problems[0] + more)
 
 
-def _source(document: Document, name: str) -> Source:
+def _source(document: Document, name: str, notes: Sequence[Said] = ()) -> Source:
+    def lines(found: Sequence[Said]) -> tuple[str, ...]:
+        return tuple(
+            f"{name}:{position[0]}:{position[1]}: {text}" if position else f"{name}: {text}" for position, text in found
+        )
+
     def locate(place: tuple[str | int, ...]) -> str:
         position = document.position(place)
         return f"{name}:{position[0]}:{position[1]}" if position else name
@@ -167,11 +190,7 @@ def _source(document: Document, name: str) -> Source:
         position = document.position(place)
         return f"{name}:{position[0]}" if position else name
 
-    problems = tuple(
-        f"{name}:{position[0]}:{position[1]}: {text}" if position else f"{name}: {text}"
-        for position, text in document.problems
-    )
-    return Source(document.data, locate, origin, strict=True, problems=problems)
+    return Source(document.data, locate, origin, strict=True, problems=lines(document.problems), notes=lines(notes))
 
 
 @cache

@@ -130,6 +130,8 @@ class CyclesSettings(Section):
     """How that yes is given: on the terminal, always, or not at all (static checks only)."""
     approve_findings: dict[Literal["warning", "error"], Literal["auto", "ask", "never"]]
     """By severity, how a yes is given to findings whose policy is `ask`; as `approve` says where nothing is set."""
+    visible_cases: int = Field(ge=0, le=1_000_000)
+    """Test cases that the loop may see of a task file without visible tests; the others score the result."""
     seed: int = Field(ge=0, lt=2**32)
     """Every sample's seed is derived from this one."""
 

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from statistics import median
 from typing import Literal, NamedTuple
 
@@ -19,6 +19,7 @@ from crucible.finetune.contamination import Contamination
 from crucible.nodes.generate import AFTER_THE_PROGRAM, direct_prompt, stops
 from crucible.nodes.recipe import INSIDE_FENCE, Recipe
 from crucible.security.secrets import REDACTED, redact
+from crucible.security.visible import has_tests
 from crucible.types import Attempt, Episode, Frozen, Message, Task, Verdict
 
 Kind = Literal["sft", "dpo", "online"]
@@ -105,10 +106,12 @@ def build(
     recipe: Recipe,
     evaluated: Contamination,
     settings: DataSettings | None = None,
+    paid: Set[str] = frozenset(),
 ) -> Dataset:
     """What can be learned from `episodes`.
 
     recipe: how the model to be trained is asked. evaluated: the problems to measure on, of which nothing may be in it.
+    paid: for `online`, the texts of tasks whose hidden tests are known and can pay where there are no visible ones.
     """
     settings = settings or DataSettings()
     left_out: Counter[str] = Counter()
@@ -143,6 +146,10 @@ def build(
         sure = [text for text, known in tasks.items() if not known.wrong]
         for text in sure:
             left_out["of a task that was never failed"] += max(1, len(tasks.pop(text).right))
+    if kind == "online":
+        for text in [text for text, known in tasks.items() if text not in paid and not has_tests(known.task)]:
+            left_out["without visible tests, and in no hidden set (--hidden-set)"] += 1
+            del tasks[text]
     found = [each for known in tasks.values() for each in _MAKERS[kind](known, recipe, settings)]
     examples = _balanced(found, settings, left_out)
     used = {name for each in examples for name in each.episodes}
@@ -273,8 +280,6 @@ def _matched(known: _Known, count: int) -> list[tuple[_Answer, _Answer]]:
 
 
 def _tasks(known: _Known, recipe: Recipe, settings: DataSettings) -> list[Example]:
-    if not (known.task.tests.strip() or known.task.examples):
-        return []
     return [
         Example(
             task=known.task,

@@ -10,6 +10,7 @@ from crucible.nodes.extract import extract_for
 from crucible.nodes.recipe import Recipe
 from crucible.rewards import RewardInput, Rewards
 from crucible.security.base import Judge
+from crucible.security.visible import has_tests
 from crucible.types import Feedback, Task
 
 Validate = Callable[[str], tuple[Feedback, ...]]
@@ -19,7 +20,8 @@ class JudgedReward:
     """Runs every answer that `validate` finds nothing against, each once.
 
     hidden: by a task's text, the same task with tests that are neither shown nor paid for. They give the figure `hidden`,
-    and those that are paid for, of the same answers, `visible`: where that rises alone, the tests are being gamed.
+    and those that are paid for, of the same answers, `visible`: where that rises alone, the tests are being gamed. A task
+    without visible tests is paid for by its hidden ones, and gives neither figure.
     workers: sandboxes at a time.
     """
 
@@ -48,9 +50,12 @@ class JudgedReward:
         code = extract_for(task, answer, inside_fence=self._recipe.opens_fence).code
         findings = self._validate(code)
         runs = bool(code.strip()) and all(found.action == "allow" for found in findings)
+        scored = self._hidden.get(task.text)
+        if scored is not None and not has_tests(task):
+            task, scored = scored, None
         verdict = self._judge.judge(code, task) if runs else None
         worth = self._rewards.score(RewardInput(code=code, verdict=verdict, findings=findings))
-        if (scored := self._hidden.get(task.text)) is not None:
+        if scored is not None:
             unseen = RewardInput(
                 code=code, verdict=self._judge.judge(code, scored) if runs else None, findings=findings
             )

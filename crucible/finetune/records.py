@@ -150,7 +150,7 @@ class Proposal(Frozen):
     training: Training
     evaluation: tuple[EvaluationSet, ...]
     hidden: tuple[EvaluationSet, ...] = ()
-    """Sets whose hidden tests watch over an online training; they pay for nothing."""
+    """Sets whose hidden tests watch over an online training. They pay only for tasks without visible tests."""
     estimate: Estimate
     risks: tuple[str, ...]
     created: datetime

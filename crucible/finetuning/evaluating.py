@@ -53,7 +53,7 @@ def evaluate(
     promoted = gate.promoted(proposal.base_sha256)
     before = promoted.adapter
     marks = {promoted.adapter: promoted.mark, trained.adapter: trained.mark}
-    trials, policy = _trials(proposal), policy_of(app)
+    trials, policy = _trials(app, proposal), policy_of(app)
     possible = sum(each.scored is not None for each in trials)
     if settings.samples < BUDGET.k or settings.sampled < min(BUDGET.sampled, possible):
         note(f"nothing can be promoted by it: that takes {BUDGET.k} samples of {BUDGET.sampled} problems, or of all")
@@ -134,6 +134,6 @@ def _conditions(app: Crucible, proposal: Proposal, settings: EvaluationSettings,
     return f"{digest(json.dumps([settings.model_dump(exclude={'sampled'}), drawn_by, judged_by]))[:16]}.jsonl"
 
 
-def _trials(proposal: Proposal) -> list[Trial]:
-    problems = [problem for said in proposal.evaluation for problem in unchanged(said, proposal)]
+def _trials(app: Crucible, proposal: Proposal) -> list[Trial]:
+    problems = [problem for said in proposal.evaluation for problem in unchanged(app, said, proposal)]
     return [Trial(id=each.id, task=each.task, scored=each.scored) for each in problems] + safety_trials()

@@ -54,9 +54,9 @@ def policy_of(app: Crucible) -> str:
     return digest(json.dumps(app.settings.model_dump(mode="json")["tools"]["policy"], sort_keys=True))
 
 
-def unchanged(said: EvaluationSet, proposal: Proposal) -> Sequence[Problem]:
+def unchanged(app: Crucible, said: EvaluationSet, proposal: Proposal) -> Sequence[Problem]:
     """The problems of a set. Raises InputError where it is not the one that was proposed."""
-    loaded = load(said.path)
+    loaded = load(said.path, visible_cases=app.settings.cycles.visible_cases)
     if set_record(loaded).sha256 != said.sha256:
         raise InputError(f"{said.path} was changed since {proposal.id} was proposed; put it back, or propose again")
     return loaded.problems

@@ -50,8 +50,8 @@ def propose(
 
     eval_sets: the problems it will be measured on; whatever is too like them is left out of the data. parent: the adapter
     to go on from. hidden_sets: for online methods, the sets that the tasks came from: their hidden tests watch over the
-    training. when: only if it is due. Raises InputError where there is nothing to learn from, or nothing to measure on;
-    NotYetError.
+    training, and pay for tasks without visible ones. when: only if it is due. Raises InputError where there is nothing to
+    learn from, or nothing to measure on; NotYetError.
     """
     if not eval_sets:
         raise InputError(
@@ -62,15 +62,20 @@ def propose(
     if training.processes > 1 and KINDS[method] == "online":
         raise InputError(f"{method} is of one process: its answers come from one engine")
     file, recipe = base_of(app)
-    problems, sets = _sets(eval_sets)
+    problems, sets = _sets(app, eval_sets)
     _check_measurable(problems)
     card = _parent(app, parent, file) if parent else None
     if card is not None:
         training = training.model_copy(update={"rank": card.rank, "alpha": round(card.alpha)})
         note(f"rank {card.rank} and alpha {card.alpha:g}, as {card.id} has them")
     note("reading the episodes")
-    dataset = _dataset(app, KINDS[method], recipe, problems, data)
-    hidden = _hidden(hidden_sets, dataset)
+    watching, hidden = _sets(app, hidden_sets)
+    paid = {problem.task.text for problem in watching if problem.hidden}
+    dataset = _dataset(app, KINDS[method], recipe, problems, data, paid)
+    if hidden and not any(example.task.text in paid for example in dataset.examples):
+        raise InputError(
+            "none of the hidden sets' problems is a task of the data; name the sets that the episodes came from"
+        )
     if dataset.kind == "online" and compiled(app.settings.model, app.settings.paths) is None:
         note(SLOWER)
     store, gate = store_of(app), gate_of(app)
@@ -106,7 +111,7 @@ def propose(
 
 
 def _dataset(
-    app: Crucible, kind: Kind, recipe: Recipe, problems: Sequence[Problem], data: DataSettings | None
+    app: Crucible, kind: Kind, recipe: Recipe, problems: Sequence[Problem], data: DataSettings | None, paid: Set[str]
 ) -> Dataset:
     """What the episodes in memory hold of it, and nothing of the problems to measure on.
 
@@ -116,7 +121,7 @@ def _dataset(
     known = Contamination(
         Evaluated(id=problem.id, text=problem.task.text, solutions=problem.solutions) for problem in problems
     )
-    dataset = build(kind, app.memory.episodes(), recipe, known, data)
+    dataset = build(kind, app.memory.episodes(), recipe, known, data, paid)
     if not dataset.examples:
         why = "; ".join(f"{count} {reason}" for reason, count in dataset.left_out.items()) or "there are no episodes"
         raise InputError(f"there is nothing to learn from: {why}. `crucible train SET` gathers episodes")
@@ -128,16 +133,6 @@ def _parent(app: Crucible, spec: str, file: ModelFile) -> AdapterCard:
     if card.base_sha256 != file.sha256:
         raise InputError(f"adapter {card.id} was trained on {card.base}, not on {app.settings.model.name}")
     return card
-
-
-def _hidden(specs: Sequence[str], dataset: Dataset) -> tuple[EvaluationSet, ...]:
-    problems, sets = _sets(specs)
-    texts = {example.task.text for example in dataset.examples}
-    if problems and not any(problem.task.text in texts and problem.hidden for problem in problems):
-        raise InputError(
-            "none of the hidden sets' problems is a task of the data; name the sets that the episodes came from"
-        )
-    return sets
 
 
 def _not_yet(when: When, dataset: Dataset, store: FinetuneStore, logged: Set[str], file: ModelFile) -> str:
@@ -162,8 +157,8 @@ def _check_measurable(problems: Sequence[Problem]) -> None:
             raise InputError(f"{problem.origin or problem.id}: nothing decides it, it has no tests; leave it out")
 
 
-def _sets(specs: Sequence[str]) -> tuple[list[Problem], tuple[EvaluationSet, ...]]:
-    loaded = [load(spec) for spec in specs]
+def _sets(app: Crucible, specs: Sequence[str]) -> tuple[list[Problem], tuple[EvaluationSet, ...]]:
+    loaded = [load(spec, visible_cases=app.settings.cycles.visible_cases) for spec in specs]
     sets = tuple(
         EvaluationSet(
             path=str(Path(each.path).absolute()) if Path(each.path).exists() else each.path,

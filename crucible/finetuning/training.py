@@ -219,7 +219,7 @@ def _rollouts(app: Crucible, proposal: Proposal, file: ModelFile, out: Path) -> 
 
 
 def _reward(app: Crucible, proposal: Proposal) -> JudgedReward:
-    watched = [problem for said in proposal.hidden for problem in unchanged(said, proposal)]
+    watched = [problem for said in proposal.hidden for problem in unchanged(app, said, proposal)]
     return JudgedReward(
         app.judge,
         load_validator("python", app.settings.tools.policy),

@@ -2,11 +2,14 @@
 
     id, title, prompt (or description), language, entry_point, difficulty (text or number), source, tags, hints
     examples: [{input, output}], tests              visible: a node may use them
-    test_cases + expected_outputs, hidden_tests     hidden: the judge alone reads them
+    test_cases + expected_outputs, hidden_tests     hidden: the judge alone reads them; the first `cycles.visible_cases`
+                                                    of test_cases are visible where nothing else is
+    hidden                                          `all`: no test case becomes visible
     checker, tolerance, preamble, constraints, time_limit (s), memory_limit (MiB), max_tokens
     solutions (or canonical_solution)               whole programs that are right
     mutants (or buggy_solution)                     whole programs that are wrong
 
+Other names that are read: target_language, function_name, request_id, and `ast` {name, parameters, return_type}, a signature.
 A list input is positional arguments, an object keyword arguments. A constraint is a sentence for the reader, or
 {require: WHAT} or {forbid: WHAT} for the judge (security/constraints.py). `tests` is source text, `hidden_tests` too.
 No field is ever taken for a path.
@@ -18,22 +21,22 @@ import re
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
+from crucible.config import CyclesSettings, packaged
 from crucible.errors import InputError
 from crucible.problems.fields import Fields, ProblemError, first_problem
 from crucible.problems.problem import Problem
 from crucible.security import constraints
 from crucible.security.suite import parse_suite
+from crucible.security.visible import has_tests
 from crucible.security.words import named
 from crucible.types import Example, HiddenTests, Limits, Rule, Task
 
 FIELDS = [
     "id", "title", "prompt", "description", "language", "entry_point", "examples", "test_cases", "expected_outputs", "tests",
     "hidden_tests", "checker", "tolerance", "constraints", "preamble", "time_limit", "memory_limit", "max_tokens", "difficulty",
-    "solutions", "canonical_solution", "mutants", "buggy_solution", "hints", "tags", "source",
+    "solutions", "canonical_solution", "mutants", "buggy_solution", "hints", "tags", "source", "hidden",
 ]  # fmt: skip
-VISIBLE_CASES = 1
-"""How many of `test_cases` are visible where a file has no visible test at all."""
-CARRIED = ["hidden", "task_type", "meta", "tests_plus", "suffix", "code"]
+CARRIED = ["task_type", "meta", "tests_plus", "suffix", "code"]
 """Fields of published problem files that this form does not use."""
 
 
@@ -44,34 +47,39 @@ class Reading(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def read(data: Any, origin: str) -> Reading:  # noqa: ANN401
-    """One problem. origin: the file, with line or entry, as errors name it. Raises InputError."""
+def read(data: Any, origin: str, *, visible_cases: int | None = None) -> Reading:  # noqa: ANN401
+    """One problem. origin: the file, with line or entry, as errors name it. visible_cases: the setting, by default the packaged
+    one. Raises InputError."""
     if not isinstance(data, dict):
         raise InputError(f"{origin}: a task file holds one object with the fields {', '.join(FIELDS)}")
     fields = _Own(_renamed(data), origin)
+    most = packaged(CyclesSettings).visible_cases if visible_cases is None else visible_cases
     try:
-        return Reading(_problem(fields), tuple(fields.notes()))
+        return Reading(_problem(fields, most), tuple(fields.notes()))
     except ValueError as error:  # pydantic's, and those of texts and numbers that Python refuses to write out
         field, reason = first_problem(error)
         raise ProblemError(origin, field or "problem", f"cannot be read: {reason}") from error
 
 
 def _renamed(data: dict[Any, Any]) -> dict[Any, Any]:
-    """`data` with the other names of its fields replaced, and a prompt made of a request's signature."""
+    """`data` with the other names of its fields replaced, and a request's signature in the prompt."""
     changed = dict(data)
     for other, name in (("target_language", "language"), ("function_name", "entry_point"), ("request_id", "id")):
         if isinstance(changed.get(other), str):
             changed.setdefault(name, changed[other])
             del changed[other]
     signature = changed.get("ast")
-    if "prompt" not in changed and "description" not in changed and isinstance(signature, dict):
+    if isinstance(signature, dict):
         called = changed.get("entry_point") or signature.get("name")
         listed = signature.get("parameters")
         parameters = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
         words = [f"{each.get('name')}: {_builtin(each.get('type') or 'object')}" for each in parameters]
         returned = _builtin(signature.get("return_type") or "object")
-        changed |= {"entry_point": called, "prompt": f"Write a function {called}({', '.join(words)}) -> {returned}."}
-        del changed["ast"]
+        wanted = f"Write a function {called}({', '.join(words)}) -> {returned}."
+        said = changed.get("prompt", changed.get("description"))
+        if said is None or isinstance(said, str):
+            changed |= {"entry_point": called, "prompt": f"{said.rstrip()}\n\n{wanted}" if said else wanted}
+            del changed["ast"]
     return changed
 
 
@@ -80,32 +88,34 @@ def _builtin(annotation: Any) -> str:  # noqa: ANN401
     return re.sub(r"\b(?:List|Dict|Set|Tuple)\b", lambda match: match[0].lower(), str(annotation))
 
 
-def _first_visible(task: Task, hidden: HiddenTests) -> tuple[Task, HiddenTests]:
-    """Where nothing is visible, the first hidden case is, if others stay hidden."""
-    try:
-        shown = parse_suite(task).total
-    except InputError:
+def _first_visible(task: Task, hidden: HiddenTests, most: int) -> tuple[Task, HiddenTests]:
+    """Where nothing is visible, the first hidden cases are, `most` of them. One of several cases stays hidden in any case; a
+    single one is visible, as the loop could not work without it."""
+    if has_tests(task):
         return task, hidden
-    if shown or task.examples or len(hidden.examples) <= VISIBLE_CASES:
-        return task, hidden
-    first, rest = hidden.examples[:VISIBLE_CASES], hidden.examples[VISIBLE_CASES:]
+    count = len(hidden.examples)
+    kept = 0 if hidden.tests.strip() or count == 1 else 1
+    shown = max(0, min(most, count - kept))
+    first, rest = hidden.examples[:shown], hidden.examples[shown:]
     return task.model_copy(update={"examples": first}), hidden.model_copy(update={"examples": rest})
 
 
-def _as_stdin(task: Task) -> Task:
-    """Numbers of examples as the text that a program reads and prints, where the task names no function."""
-    plain = all(
-        type(value) in (str, int, float) for example in task.examples for value in (example.input, example.output)
-    )
-    texts = all(isinstance(example.input, str) for example in task.examples)
+def _as_stdin(task: Task, hidden: HiddenTests) -> tuple[Task, HiddenTests]:
+    """Numbers of examples and cases as the text that a program reads and prints, where the task names no function."""
+    given = (*task.examples, *hidden.examples)
+    plain = all(type(value) in (str, int, float) for example in given for value in (example.input, example.output))
+    texts = all(isinstance(example.input, str) for example in given)
     reads = texts or re.search(r"\b(?:stdin|standard input|reads?|prints?)\b", task.prompt, re.I)
-    if task.entry_point or not task.examples or not plain or not reads or named(task.prompt):
-        return task
-    examples = tuple(Example(input=str(each.input), output=str(each.output)) for each in task.examples)
-    return task.model_copy(update={"examples": examples})
+    if task.entry_point or not given or not plain or not reads or named(task.prompt):
+        return task, hidden
+
+    def written(examples: tuple[Example, ...]) -> dict[str, Any]:
+        return {"examples": tuple(Example(input=str(each.input), output=str(each.output)) for each in examples)}
+
+    return task.model_copy(update=written(task.examples)), hidden.model_copy(update=written(hidden.examples))
 
 
-def _problem(fields: _Own) -> Problem:
+def _problem(fields: _Own, visible_cases: int) -> Problem:
     prompt = fields.data.get("prompt", fields.data.get("description"))
     if not isinstance(prompt, str):
         raise fields.error("prompt", "(or `description`) is missing or no text")
@@ -125,11 +135,11 @@ def _problem(fields: _Own) -> Problem:
     )
     hidden = HiddenTests(examples=fields.cases(), tests=fields.text("hidden_tests"))
     solutions = fields.programs("solutions", "canonical_solution")
-    task = _as_stdin(task)
+    task, hidden = _as_stdin(task, hidden)
     if task.entry_point is None and any(not isinstance(case.input, str) for case in (*task.examples, *hidden.examples)):
         task = task.model_copy(update={"entry_point": _function(task, hidden, solutions)})
     if fields.data.get("hidden") != "all":
-        task, hidden = _first_visible(task, hidden)
+        task, hidden = _first_visible(task, hidden, visible_cases)
     return Problem(
         task=task,
         hidden=hidden,
@@ -240,4 +250,6 @@ class _Own(Fields):
                 near = get_close_matches(name, FIELDS, n=1)
                 hint = f"; did you mean `{near[0]}`?" if near else ""
                 notes.append(f"{self.origin}: field `{name}` is not used{hint}")
+        if self.data.get("hidden", "all") != "all":
+            notes.append(f"{self.origin}: `hidden` is not used; `all` keeps every test case hidden")
         return notes

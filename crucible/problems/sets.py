@@ -54,8 +54,8 @@ class _Entry(NamedTuple):
 class _Loader:
     """Reads files, and keeps what is to be said of all of them: hash and notes."""
 
-    def __init__(self, plus: bool) -> None:
-        self.plus = plus
+    def __init__(self, plus: bool, visible_cases: int | None) -> None:
+        self.plus, self.visible_cases = plus, visible_cases
         self.hash = hashlib.sha256()
         self.notes: list[str] = []
         self._in_suite = False
@@ -96,9 +96,11 @@ class _Loader:
 
     def entry(self, row: Any, origin: str, name: str) -> _Entry:  # noqa: ANN401
         """name: the id of a problem that has none."""
-        problem, notes = formats.read(row, origin, plus=self.plus)
+        problem, notes = formats.read(row, origin, plus=self.plus, visible_cases=self.visible_cases)
         self.notes += notes
         task = problem.task
+        if not problem.hidden and row.get("test_cases"):
+            self.notes.append(f"{origin}: its only test case is visible, and scores it; `hidden: all` would hide it")
         if not task.prompt.strip():
             raise ProblemError(origin, "prompt", "is empty: say what the program should do")
         if not task.id:
@@ -169,12 +171,14 @@ def load(
     ids: Sequence[str] = (),
     plus: bool = False,
     sandbox: Callable[[], Sandbox] | None = None,
+    visible_cases: int | None = None,
 ) -> ProblemSet:
     """The problems that `spec` names, those of `difficulty` and `ids` alone where such are given, `limit` at most.
 
     plus: with the longer hidden tests of sets that have such; MBPP+'s own file computes them in the sandbox (see
-    formats/mbpp_plus.py), which `sandbox` starts. Raises InputError, SandboxUnavailableError."""
-    loader = _Loader(plus)
+    formats/mbpp_plus.py), which `sandbox` starts. visible_cases: the setting `cycles.visible_cases`, by
+    default the packaged one. Raises InputError, SandboxUnavailableError."""
+    loader = _Loader(plus, visible_cases)
     path = Path(spec)
     if str(spec) == STARTER:
         entries = loader.starter()

@@ -70,6 +70,8 @@ class Job(NamedTuple):
     seed: int
     run_id: str
     watch: Callable[[Event], None]
+    again: bool = False
+    """Whether the problem was worked before in this training, so that its greedy answer is known."""
 
 
 class Progress(NamedTuple):
@@ -271,6 +273,7 @@ class _Loop:
         ids = {number: run_id(self._plan, str(number)) for number in numbered}
         self._worker.begin(list(ids.values()))
         there = {entry.episode for entry in self._history.records}
+        worked = {entry.problem for entry in self._history.records if entry.episode < begun.first}
 
         def work(number: int) -> Entry:
             planned = numbered[number]
@@ -278,7 +281,8 @@ class _Loop:
             task = problem.task
             if planned.hint is not None:
                 task = task.model_copy(update={"hint": problem.hints[planned.hint]})
-            episode = self._worker.learn(self._job(problem, task, f"{self._plan.seed}/{number}", ids[number]))
+            job = self._job(problem, task, f"{self._plan.seed}/{number}", ids[number])
+            episode = self._worker.learn(job._replace(again=planned.problem in worked))
             return _entry(number, begun.level, planned, episode, self._worker.rewards(problem, episode))
 
         for number, entry in self._each([number for number in numbered if number not in there], work):

@@ -44,13 +44,14 @@ def test_a_json_file_with_the_seed_format(tmp_path: Path) -> None:
     )
     found = read_task(path)
     assert found.task.prompt == "Find two indices."
-    assert found.hidden.examples == (Example(input={"nums": [2, 7], "target": 9}, output=[0, 1]),)
     assert (found.task.limits.wall_s, found.task.limits.memory_mib) == (5.0, 256)
-    assert found.task.examples == () and found.notes == ()
+    assert found.task.examples == (Example(input={"nums": [2, 7], "target": 9}, output=[0, 1]),)
+    assert not found.hidden and found.notes == ()
 
 
 def test_hidden_cases_are_not_part_of_the_task(tmp_path: Path) -> None:
-    path = write(tmp_path, "t.json", '{"prompt": "p", "test_cases": [[12345]], "expected_outputs": [67890]}')
+    cases = '"test_cases": [[1], [12345]], "expected_outputs": [2, 67890]'
+    path = write(tmp_path, "t.json", f'{{"prompt": "p", {cases}}}')
     assert "67890" not in read_task(path).task.model_dump_json()
 
 

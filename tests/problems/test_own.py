@@ -42,6 +42,7 @@ FULL = {
     "hints": ["Use +."],
     "tags": ["numbers"],
     "source": "mine",
+    "hidden": "all",
 }
 
 
@@ -65,6 +66,7 @@ def test_every_field_is_read() -> None:
 
 def test_nothing_hidden_is_in_the_task() -> None:
     secret = {"test_cases": [[771]], "expected_outputs": [772], "hidden_tests": "assert f(773)", "solutions": ["#774"]}
+    secret["hidden"] = "all"
     shown = own.read({"prompt": "p", "mutants": ["#775"], **secret}, "f").problem.task.model_dump_json()
     assert "77" not in shown
 
@@ -98,8 +100,11 @@ def test_the_seeds_two_sum_is_judged_by_keyword_arguments(sandbox: Sandbox) -> N
     problem = own.read(data, "two_sum.json").problem
     right = "def two_sum(nums, target):\n    for i, a in enumerate(nums):\n        for j in range(i):\n"
     right += "            if a + nums[j] == target:\n                return [j, i]\n"
-    verdict = SandboxJudge(sandbox).judge(right, problem.scored)
-    assert (verdict.verdict, verdict.total) == ("pass", 2)
+    judge = SandboxJudge(sandbox)
+    for task in (problem.task, problem.scored):
+        verdict = judge.judge(right, task)
+        assert (verdict.verdict, verdict.total) == ("pass", 1)
+    assert judge.judge(right.replace("[j, i]", "[i, j]"), problem.task).verdict == "fail"
 
 
 def test_text_in_and_out_without_a_function_is_a_program() -> None:

@@ -35,7 +35,7 @@ def complaints(folder: Path, sandbox: Sandbox, **changes: Any) -> list[Complaint
     path = folder / "set.yaml"
     path.write_text(yaml.safe_dump({"problems": [{**GOOD, **changes}]}, sort_keys=False))
     try:
-        (problem,) = load(path).problems
+        (problem,) = load(path, visible_cases=0).problems
     except ProblemError as error:
         return [Complaint(error.file, error.field, error.reason)]
     return validate(problem, SandboxJudge(sandbox))

@@ -16,13 +16,13 @@ from crucible.problems.own import Reading
 FORMS = (rows, mbpp_plus, leetcode, humaneval, mbpp, contest, classeval, cruxeval, puzzles)
 
 
-def read(row: Any, origin: str, *, plus: bool = False) -> Reading:  # noqa: ANN401
+def read(row: Any, origin: str, *, plus: bool = False, visible_cases: int | None = None) -> Reading:  # noqa: ANN401
     """One entry of a file, in the published form it has or else in Crucible's own. Raises InputError.
 
-    plus: with the further hidden tests of sets that have such (`tests_plus`), which take longer."""
+    plus: with the further hidden tests of sets that have such (`tests_plus`), which take longer. visible_cases: see `own.read`."""
     form = next((form for form in FORMS if form.matches(row)), None) if isinstance(row, dict) else None
     if form is None:
-        return own.read(row, origin)
+        return own.read(row, origin, visible_cases=visible_cases)
     try:
         return Reading(rows.read(row, origin, plus=plus) if form is rows else form.read(row, origin))
     except ValueError as error:  # a limit out of range, a text that cannot be written out
