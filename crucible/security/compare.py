@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -55,7 +56,8 @@ class Checker:
         objection = self._objection(case, reply.value)
         if objection is None:
             by_python = case.form == "python" and not self._task.checker
-            weak = by_python and _has_bool(reply.value, case.expected) and not same(reply.value, case.expected)
+            has_bools = any(isinstance(part, bool) for part in _parts([reply.value, case.expected]))
+            weak = by_python and has_bools and not same(reply.value, case.expected)
             return Compared(result.model_copy(update={"actual": actual}), weak=weak)
         if not objection and actual == expected:
             objection = (
@@ -118,16 +120,19 @@ class Checker:
 
 def is_plain(value: Any) -> bool:  # noqa: ANN401
     """Whether a value is a copy in all its parts: no object that stayed in the program, no items of an iterator."""
+    return not any(isinstance(part, Opaque | Items) for part in _parts(value))
+
+
+def _parts(value: Any) -> Iterator[Any]:  # noqa: ANN401
+    """Yield a value and all that it holds."""
     waiting = [value]
     while waiting:
-        each = waiting.pop()
-        if isinstance(each, Opaque | Items):
-            return False
-        if isinstance(each, dict):
-            waiting += [*each, *each.values()]
-        elif isinstance(each, list | tuple | set | frozenset):
-            waiting += each
-    return True
+        part = waiting.pop()
+        yield part
+        if isinstance(part, dict):
+            waiting += [*part, *part.values()]
+        elif isinstance(part, list | tuple | set | frozenset):
+            waiting += part
 
 
 def show(value: Any) -> str:  # noqa: ANN401
@@ -171,28 +176,8 @@ def _prints(case: Case, value: Any) -> bool:  # noqa: ANN401
         got = "" if value is None else f"{value!r}\n"
     if doctests.same(case.want, got, case.options):
         return True
-    return _has_set(case.expected) and same(value, case.expected)
-
-
-def _has_set(value: Any) -> bool:  # noqa: ANN401
-    if isinstance(value, set | frozenset):
-        return len(value) > 1
-    if isinstance(value, dict):
-        return any(map(_has_set, value.values()))
-    return isinstance(value, list | tuple) and any(map(_has_set, value))
-
-
-def _has_bool(*values: Any) -> bool:  # noqa: ANN401
-    waiting = list(values)
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, bool):
-            return True
-        if isinstance(each, dict):
-            waiting += [*each, *each.values()]
-        elif isinstance(each, list | tuple | set | frozenset):
-            waiting += each
-    return False
+    has_sets = any(isinstance(part, set | frozenset) for part in _parts(case.expected))
+    return has_sets and same(value, case.expected)
 
 
 def _raised(case: Case, reply: Reply, result: CaseResult) -> CaseResult:

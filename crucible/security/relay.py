@@ -66,7 +66,7 @@ def between_two(sandbox: Sandbox, candidate: Candidate, suite: Suite, limits: Li
         tester.order(
             "tester",
             candidate.allowance,
-            runtime=runtime("peer.py", "runner.py", "tester.py"),
+            runtime=runtime("peer.py", "importing.py", "runner.py", "tester.py"),
             statements=reports.statements,
             names=list(suite.names),
             token=reports.token,
@@ -101,7 +101,7 @@ def in_process(candidate: Candidate, suite: Suite) -> Outcome:
     """Run the tests in the candidate's process, as Python itself would."""
     reports = _Reports(suite, secrets.token_hex(16))
     loaded = candidate.load(
-        "together", runtime=runtime("runner.py"), statements=reports.statements, token=reports.token
+        "together", runtime=runtime("importing.py", "runner.py"), statements=reports.statements, token=reports.token
     )
     lost: Reply | None = None
     if loaded.status == "pass" and (loaded.said or {}).get("token") != reports.token:

@@ -1,4 +1,4 @@
-"""Runs a task's tests in order and reports each case. Follows guest.py, in the tester's sandbox or in the program's.
+"""Runs a task's tests in order and reports each case. Follows importing.py, in the tester's sandbox or in the program's.
 
 The tests are written for a program beside them: its names are put among theirs, and a module that they import and that does
 not exist is the program. Each report carries the token of its order.
@@ -6,8 +6,6 @@ not exist is the program. Each report carries the token of its order.
 
 import ast
 import builtins
-import importlib.abc
-import importlib.machinery
 import posix
 import sys
 
@@ -33,78 +31,6 @@ class Recording(ast.NodeTransformer):
             return node
         call = ast.Call(ast.Name("__same__", ast.Load()), [node.left, node.comparators[0]], [])
         return ast.copy_location(call, node)
-
-
-LIBRARIES = frozenset(
-    "attr bs4 cv2 django flask hypothesis lxml matplotlib mock mpmath networkx nltk nose numpy pandas parameterized pluggy "
-    "pydantic pytest requests scipy seaborn skimage sklearn sympy tensorflow torch tqdm yaml".split()
-)
-"""Never the program, though the sandbox lacks them: else it could supply the very functions that compare."""
-
-
-def absent(module, name):
-    """What a library that is not there has: marks, which say nothing about the program."""
-    if (module, name) != ("pytest", "mark"):
-        raise ImportError(f"the tests use {module}.{name}, and {module} is not in the sandbox; use unittest")
-    return Marks()
-
-
-class Marks:
-    def __getattr__(self, name):
-        if name in ("parametrize", "usefixtures"):
-            raise ImportError(f"the tests use pytest.mark.{name}, and pytest is not in the sandbox; use unittest")
-        return self
-
-    def __call__(self, *args, **kwargs):
-        return args[0] if len(args) == 1 and callable(args[0]) and not kwargs else self
-
-
-class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Serves the modules that the tests name and nobody else has: libraries, and the program where it is elsewhere."""
-
-    def __init__(self, names, program=None):
-        self.names, self.program = names, program
-
-    def find_spec(self, name, path=None, target=None):
-        is_library = name.partition(".")[0] in LIBRARIES
-        if name not in self.names or (self.program is None and not is_library):
-            return None
-        return importlib.machinery.ModuleSpec(name, self, is_package=True)
-
-    def create_module(self, spec):
-        return None
-
-    def exec_module(self, module):
-        name = module.__name__.partition(".")[0]
-        is_library = name in LIBRARIES
-        module.__getattr__ = (lambda attribute: absent(name, attribute)) if is_library else self.program.__getattr__
-
-
-def imported(statements):
-    """The modules that the tests import, with the packages they are in."""
-    names = set()
-    for source, kind, _ in statements:
-        if kind == "code":
-            tree = ast.parse(source)
-        elif kind == "doctest":
-            tree = ast.parse("\n".join(line.strip()[4:] for line in source.splitlines() if is_import(line)))
-        else:
-            continue
-        for node in ast.walk(tree):
-            found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            found += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            names |= {name.rsplit(".", dots)[0] for name in found for dots in range(name.count(".") + 1)}
-    return names
-
-
-def is_import(line):
-    if not line.strip().startswith((">>> import ", ">>> from ")):
-        return False
-    try:
-        ast.parse(line.strip()[4:])
-    except SyntaxError:
-        return False
-    return True
 
 
 class Runner:
@@ -384,19 +310,6 @@ def shown(value):
         return repr(value)[:300]
     except Exception as error:
         return f"<repr raises {type(error).__name__}>"
-
-
-def stand_in(name, module, is_package):
-    """Make the program importable under a name that the tests give it."""
-    found = module
-    if is_package:
-        found = type(sys)(name)
-        found.__path__ = []
-        found.__getattr__ = lambda attribute: getattr(module, attribute)
-    sys.modules[name] = found
-    package, _, last = name.rpartition(".")
-    if package:
-        setattr(sys.modules[package], last, found)
 
 
 def together(pipe, code, statements, token):
