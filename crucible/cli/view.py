@@ -139,7 +139,7 @@ class SolveView:
             return  # nothing was tested; the last line says so
         style = "bold green" if verdict["verdict"] == "pass" else "red"
         mark = "PASS" if verdict["verdict"] == "pass" else "FAIL"
-        low = " (low trust: judged in the program's own process)" if verdict["trust"] == "low" else ""
+        low = " (low trust: judged in the program's own process)" if verdict.get("trust") == "low" else ""
         said = f"{mark} {verdict['passed']}/{verdict['total']} {verdict['reason']}{low}"
         self._line(f"  {data['attempt_id']}  {said}", style)
         failing = [case for case in verdict["cases"] if case["status"] not in ("pass", "skipped")]
