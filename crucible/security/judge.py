@@ -147,6 +147,9 @@ class SandboxJudge:
             own = own._replace(cases=dict(zip(own.cases, candidate.explain([*own.cases.values()]), strict=True)))
         cases = {key: case for key, case in own.cases.items() if key not in own.skipped}
         part = _with_usage(_Part([*own.cases.values()], len(cases), own.loaded, "relay"), candidate)
+        if any(case.status in (*LOST, "memory") for case in own.cases.values()):
+            why = "the program's process was lost, and the second run is left out"
+            return part._replace(method="process", trust="low", why=why)
         why = suite.uncarried and f"the tests use {suite.uncarried}, which only the program's own process has"
         if not why:
             other = self._between_two(code, suite, task, number)

@@ -158,8 +158,8 @@ class _Reports:
             status, message = "skipped", f"the tests skip it: {said['skipped']}"
             self._skipped.add((number, key))
         elif said.get("crashed"):
-            status = lost.status if lost is not None else "error"
-            message = lost.message if lost is not None else message
+            status = "memory" if message.startswith("MemoryError") else "error"
+            status, message = (lost.status, lost.message) if lost is not None else (status, message)
         if said.get("doubt") == "low" or (said.get("doubt") == "claimed" and not self._doubt):
             self._doubt = said["doubt"]
         call, expected = _halves(source)

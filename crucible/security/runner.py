@@ -42,6 +42,7 @@ class Runner:
         self.flags = 0
         self.compared = None
         self.number = 0
+        self.is_full = False
         self.names.update(__same__=self.same, __builtins__=builtins)
         sys.modules["__main__"] = module
 
@@ -58,6 +59,8 @@ class Runner:
     def run(self, statements):
         for self.number, (source, kind, keys) in enumerate(statements):
             getattr(self, f"run_{kind}")(source, keys)
+            if self.is_full:
+                break
         self.number = 0
         self.guarded("asserts", still_fail, reports=False)
         self.pipe.write({"done": True, "token": self.token})
@@ -69,6 +72,7 @@ class Runner:
         result.update(message="", expected=None, actual=None, crashed=False, doubt=self.doubt())
         if error is not None:
             is_failure = isinstance(error, AssertionError)
+            self.is_full |= isinstance(error, MemoryError)
             result["message"] = worded(error) if is_failure else f"{type(error).__name__}: {worded(error)}"[:300]
             result["crashed"] = not is_failure
             if self.compared is not None:
