@@ -90,7 +90,7 @@ def _builtin(annotation: Any) -> str:  # noqa: ANN401
 def _first_visible(task: Task, hidden: HiddenTests, most: int) -> tuple[Task, HiddenTests]:
     """Where nothing is visible, the first hidden cases are, `most` of them. One of several cases stays hidden in any case; a
     single one is visible, as the loop could not work without it."""
-    if has_tests(task):
+    if not hidden.examples or has_tests(task):
         return task, hidden
     count = len(hidden.examples)
     kept = 0 if hidden.tests.strip() or count == 1 else 1
