@@ -69,17 +69,16 @@ def _renamed(data: dict[Any, Any]) -> dict[Any, Any]:
             changed.setdefault(name, changed[other])
             del changed[other]
     signature = changed.get("ast")
-    if isinstance(signature, dict):
-        called = changed.get("entry_point") or signature.get("name")
+    called = changed.get("entry_point") or (signature.get("name") if isinstance(signature, dict) else None)
+    said = changed.get("prompt", changed.get("description", ""))
+    if isinstance(signature, dict) and isinstance(called, str) and called and isinstance(said, str):
         listed = signature.get("parameters")
         parameters = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
         words = [f"{each.get('name')}: {_builtin(each.get('type') or 'object')}" for each in parameters]
         returned = _builtin(signature.get("return_type") or "object")
         wanted = f"Write a function {called}({', '.join(words)}) -> {returned}."
-        said = changed.get("prompt", changed.get("description"))
-        if said is None or isinstance(said, str):
-            changed |= {"entry_point": called, "prompt": f"{said.rstrip()}\n\n{wanted}" if said else wanted}
-            del changed["ast"]
+        changed |= {"entry_point": called, "prompt": f"{said.rstrip()}\n\n{wanted}".lstrip()}
+        del changed["ast"]
     return changed
 
 
@@ -91,7 +90,7 @@ def _builtin(annotation: Any) -> str:  # noqa: ANN401
 def _first_visible(task: Task, hidden: HiddenTests, most: int) -> tuple[Task, HiddenTests]:
     """Where nothing is visible, the first hidden cases are, `most` of them. One of several cases stays hidden in any case; a
     single one is visible, as the loop could not work without it."""
-    if has_tests(task):
+    if not hidden.examples or has_tests(task):
         return task, hidden
     count = len(hidden.examples)
     kept = 0 if hidden.tests.strip() or count == 1 else 1

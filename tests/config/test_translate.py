@@ -58,16 +58,12 @@ def test_the_cycles_file_means_the_same_here() -> None:
     assert examine_file(SEEDS / "cycles.yaml").notes == []
 
 
-def test_the_tools_file_switches_what_it_names(tmp_path: Path) -> None:
-    both = (
-        (SEEDS / "tools.yaml")
-        .read_text()
-        .replace("    - reflection\n", "")
-        .replace("disabled:", "disabled: # \n    - lint")
-    )
-    both = both.replace("# \n    - lint", "\n    - lint\n    - reflection")
-    tools = loaded(both).tools
-    assert (tools.static_analysis, tools.dataset_logging, tools.lint, tools.reflection) == (True, True, False, False)
+def test_the_lists_switch_what_they_name() -> None:
+    tools = loaded("cycles: {}\ntools: {enable: [dataset_logging], disabled: [lint, reflection]}").tools
+    assert (tools.dataset_logging, tools.lint, tools.reflection, tools.memory) == (True, False, False, True)
+
+
+def test_each_of_the_tools_files_safety_switches_is_said() -> None:
     said = examine_file(SEEDS / "tools.yaml").notes
     lines = [int(each.split(".yaml:")[1].split(":")[0]) for each in said]
     assert lines == [3, 8, 9, 10]
@@ -93,6 +89,7 @@ def test_a_list_never_lets_programs_run_unasked(user_file: Path) -> None:
         ("model: {temperature: 0.2, temperatures: [0.5]}", "model.temperatures is set, and wins"),
         ("tools: {enable: [reflection], disabled: [reflection]}", "tools.reflection is set to false, and wins"),
         ("tools: {enable: [lint], lint: false}", "tools.lint is set to false, and wins"),
+        ('tools: {enable: ["a\\eb"]}', "a\\x1bb is read by nothing here"),
         ("tools: {enable: [telepathy]}", "telepathy is read by nothing here; there are static_analysis"),
         (
             "tools: {disabled: [autonomous_execution]}\ncycles: {require_human_approval: false}",

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ from crucible.models.lora import WEIGHTS
 from crucible.models.native import program
 from crucible.models.serving import find
 from crucible.types import Task
-from tests.finetune.episodes import solved
+from tests.finetune.episodes import failed, solved
 from tests.finetune.terminal import answered
 from tests.models.serving import NAME, small_model
 
@@ -75,6 +76,22 @@ def eval_set(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("set") / "small.jsonl"
     path.write_text("".join(json.dumps(problem) + "\n" for problem in PROBLEMS))
     return str(path)
+
+
+def test_hidden_tests_are_the_reward_of_tasks_without_visible_ones(
+    settings: Settings, eval_set: str, tmp_path: Path
+) -> None:
+    blind = failed("blind", prompt="Write ordered(words), which sorts a list of words by their last letters.")
+    blind = blind.model_copy(update={"task": blind.task.model_copy(update={"tests": ""})})
+    hidden = {"prompt": blind.task.prompt, "entry_point": "ordered", "hidden_tests": "assert ordered([]) == []"}
+    (tmp_path / "hidden.json").write_text(json.dumps(hidden))
+    with MemoryStore(tmp_path / "home" / "episodes") as memory:
+        memory.add(blind)
+    with Crucible(settings=settings.changed({}, home=tmp_path / "home")) as app:
+        asked = partial(propose, app, name="small", eval_sets=[eval_set], method="grpo")
+        with pytest.raises(InputError, match="without visible tests, and in no hidden set"):
+            asked()
+        assert asked(hidden_sets=[str(tmp_path / "hidden.json")]).examples == 1
 
 
 def test_the_circle(settings: Settings, eval_set: str, monkeypatch: pytest.MonkeyPatch) -> None:

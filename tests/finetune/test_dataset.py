@@ -219,6 +219,17 @@ def test_online_learning_takes_tasks_solved_or_not_and_a_success_to_replay() -> 
     assert {(each.chosen, each.episodes) for each in made.examples} == {(RIGHT + "```", ("e1",)), ("", ("e2",))}
 
 
+def test_online_learning_takes_a_task_without_visible_tests_where_its_hidden_ones_can_pay() -> None:
+    blind = failed("e1")
+    blind = blind.model_copy(update={"task": blind.task.model_copy(update={"tests": ""})})
+    without = build("online", [blind], RECIPE, CLEAN)
+    assert without.examples == () and without.left_out == {
+        "without visible tests, and in no hidden set (--hidden-set)": 1
+    }
+    (taken,) = build("online", [blind], RECIPE, CLEAN, paid={blind.task.text}).examples
+    assert taken.task == blind.task and taken.episodes == ("e1",)
+
+
 def test_an_evaluation_problem_teaches_nothing() -> None:
     known = Contamination([Evaluated(id="dev/1", text="Write a function double(number) that gives twice the number!")])
     made = sft(solved("e1"), evaluated=known)

@@ -61,6 +61,14 @@ def test_hidden_tests_tell_and_do_not_pay(judge: Judge) -> None:
     assert honest["hidden"] == 1.0
 
 
+def test_hidden_tests_pay_where_no_test_is_visible(judge: Judge) -> None:
+    blind = ASKED.model_copy(update={"task": TASK.model_copy(update={"tests": ""})})
+    answers = [f"def add(a, b):\n    return {body}\n```" for body in ("a + b", "3", "None")]
+    right, gamed, wrong = reward(judge, hidden=HIDDEN)([blind] * 3, answers)
+    assert right["tests"] == 1.0 and 0.0 < gamed["tests"] < 0.5 and wrong["tests"] == 0.0
+    assert right["total"] > gamed["total"] > wrong["total"] and "hidden" not in right
+
+
 def test_the_same_answer_is_judged_once_and_each_place_is_paid(judge: Judge) -> None:
     counting = Counting(judge)
     found = reward(counting)([ASKED] * 4, ["def add(a, b):\n    return a + b\n```"] * 4)

@@ -8,20 +8,25 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 from filelock import FileLock
 
+from crucible.app import Crucible
 from crucible.config import HintSettings, packaged
 from crucible.errors import InputError, RefusedError
 from crucible.memory import MemoryStore
+from crucible.models.scripted import ScriptedModel
 from crucible.problems.experience import Experience
 from crucible.problems.train import ALL_SOLVED, ENOUGH
 from crucible.problems.train_record import HISTORY, RESULTS, Trained
 from crucible.problems.train_report.plots import draw
 from crucible.security.audit import AuditLog
+from crucible.training import train
+from tests.conftest import settings_at
 from tests.memory.episodes import HashEncoder, episode
 from tests.problems.small_training import EPISODES, EVALUATION, HARD, NUMBERS, run
 
@@ -107,6 +112,34 @@ def test_episodes_that_were_broken_off_leave_no_gap_in_the_report(whole: Trained
     drawn = draw(whole.model_copy(update={"entries": (first, last)}))
     level = next(plot for plot in drawn if plot.title.startswith("Level"))
     assert f"level {last.level} from episode {last.episode}" in level.svg
+
+
+def greedy(memory: MemoryStore) -> Counter[str]:
+    """How often each task was asked greedily."""
+    attempts = [(each.task.id, attempt) for each in memory.episodes() for attempt in each.attempts]
+    return Counter(task for task, attempt in attempts if attempt.temperature == 0.0)
+
+
+def test_no_problem_is_asked_greedily_twice(whole: Trained) -> None:
+    worked = Counter(entry.problem for entry in whole.entries)
+    asked = greedy(home_of(whole))
+    assert max(worked.values()) > 1 and set(asked) == set(worked) and set(asked.values()) == {1}
+
+
+@pytest.mark.parametrize("strategy", ["auto", "direct"])
+def test_a_problem_without_visible_tests_gets_other_answers_than_the_greedy_one(tmp_path: Path, strategy: str) -> None:
+    problems = tmp_path / "set.json"
+    cases = {"test_cases": [[2], [3]], "expected_outputs": [4, 6], "hidden": "all"}
+    problems.write_text(json.dumps({"id": "twice", "prompt": "Write twice(n).", "entry_point": "twice", **cases}))
+    script = ScriptedModel(
+        ["```python\ndef twice(n):\n    return n + 1\n```", "```python\ndef twice(n):\n    return n * 2\n```"]
+    )
+    settings = settings_at(tmp_path / "home", cycles={"strategy": strategy}, tools={"log_level": "off"})
+    memory = MemoryStore(tmp_path / "home" / "episodes", encoder=HashEncoder())
+    with Crucible(settings=settings, model=script, memory=memory) as app:
+        trained = train(app, [str(problems)], out=tmp_path / "out", episodes=5)
+    assert [entry.success for entry in trained.entries] == [False, True] and trained.stopped == ALL_SOLVED
+    assert greedy(memory) == {"twice": 1}
 
 
 def test_approvals_are_in_the_users_own_audit_log(whole: Trained) -> None:
