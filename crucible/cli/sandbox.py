@@ -129,9 +129,9 @@ def _profile(name: str) -> Profile:
 
 
 def _source(path: Path) -> str:
+    from crucible.reading import decode
+
     try:
-        return path.read_bytes().decode("utf-8")
+        return decode(path.read_bytes(), str(path))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text (byte {error.start})") from error

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from crucible.errors import InputError
 from crucible.problems import own
 from crucible.problems.fields import ProblemError
-from crucible.problems.files import parse_yaml
+from crucible.reading import parse_yaml
 from crucible.security.base import Sandbox
 from crucible.security.judge import SandboxJudge
 from crucible.types import Example, HiddenTests, Rule
@@ -98,8 +98,9 @@ def test_the_seeds_two_sum_is_judged_by_keyword_arguments(sandbox: Sandbox) -> N
     problem = own.read(data, "two_sum.json").problem
     right = "def two_sum(nums, target):\n    for i, a in enumerate(nums):\n        for j in range(i):\n"
     right += "            if a + nums[j] == target:\n                return [j, i]\n"
-    verdict = SandboxJudge(sandbox).judge(right, problem.scored)
-    assert (verdict.verdict, verdict.total) == ("pass", 2)
+    for part in (problem.task, problem.scored):  # one case is visible, the other hidden
+        verdict = SandboxJudge(sandbox).judge(right, part)
+        assert (verdict.verdict, verdict.total) == ("pass", 1)
 
 
 def test_text_in_and_out_without_a_function_is_a_program() -> None:
