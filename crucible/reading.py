@@ -54,14 +54,16 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def parse_yaml(text: str, name: str, first_line: int = 1) -> Any:  # noqa: ANN401
-    """first_line: the line of its file on which `text` begins."""
+def parse_yaml(text: str, name: str, first_line: int = 1, *, aliases: bool = False) -> Any:  # noqa: ANN401
+    """first_line: the line of its file on which `text` begins. aliases: allow them, in Crucible's own files."""
     import yaml
 
     # libyaml reads ten times as fast and is less exact about where a fault is
     loader = strict_loader(fast=len(text) > FAST)
     try:
-        if "&" in text and "*" in text:  # a few aliases of aliases are gigabytes once they are written out
+        if (
+            not aliases and "&" in text and "*" in text
+        ):  # a few aliases of aliases are gigabytes once they are written out
             for event in yaml.parse(text, Loader=yaml.SafeLoader):
                 if isinstance(event, yaml.AliasEvent):
                     line = (event.start_mark.line if event.start_mark else 0) + first_line

@@ -16,7 +16,7 @@ from crucible.problems.files import parse_markdown, read_bytes
 from crucible.reading import decode, parse_json, parse_yaml
 from crucible.types import HiddenTests, Task
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 8 << 20
 SUFFIXES = (".json", ".yaml", ".yml", ".md")
 WHAT = "a task or test file"
 

@@ -79,7 +79,7 @@ def parse_document(text: str) -> Document:
     return document
 
 
-class _Loader(strict_loader(fast=False)):  # type: ignore[misc]
+class _Loader(strict_loader(fast=False)):
     """The strict loader, which also refuses, while parsing, what a settings file has no use for."""
 
     depth = 0
@@ -93,7 +93,7 @@ class _Loader(strict_loader(fast=False)):  # type: ignore[misc]
         if self.depth >= MAX_DEPTH:
             _refuse(event, "nested too deeply")
         self.depth += 1
-        node = super().compose_node(parent, index)
+        node: yaml.Node | None = super().compose_node(parent, index)
         self.depth -= 1
         return node
 

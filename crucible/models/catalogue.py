@@ -85,7 +85,9 @@ class ModelSource(Frozen):
 def catalogue() -> tuple[ModelSource, ...]:
     """All models known by name, the default first."""
     text = resources.files("crucible.models").joinpath("catalogue.yaml").read_text(encoding="utf-8")
-    return tuple(ModelSource.model_validate(entry) for entry in parse_yaml(text, "catalogue.yaml")["models"])
+    return tuple(
+        ModelSource.model_validate(entry) for entry in parse_yaml(text, "catalogue.yaml", aliases=True)["models"]
+    )
 
 
 def resolve(spec: str) -> ModelSource:
