@@ -93,7 +93,7 @@ def judge(
 ) -> int:
     """Judge a program against a task's tests and hidden cases, outside the program's process. Exit 1 if it fails."""
     from crucible.app import prepare
-    from crucible.cli.output import print_json
+    from crucible.cli.output import print_json, say
     from crucible.cli.taskfile import read_task
     from crucible.security.judge import SandboxJudge
     from crucible.security.probe import select_sandbox
@@ -101,6 +101,8 @@ def judge(
 
     found = read_task(task)
     source = _source(code)
+    for note in found.notes:
+        say(f"note: {note}")
     ready = prepare(found.task)
     if found.hidden:
         tests = "\n".join(text for text in (ready.tests, found.hidden.tests) if text.strip())
@@ -129,9 +131,9 @@ def _profile(name: str) -> Profile:
 
 
 def _source(path: Path) -> str:
+    from crucible.reading import decode
+
     try:
-        return path.read_bytes().decode("utf-8")
+        return decode(path.read_bytes(), str(path))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text (byte {error.start})") from error

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 from crucible.errors import InputError
 from crucible.problems import own
-from crucible.problems.files import decode, parse_json, parse_markdown, parse_yaml, read_bytes
+from crucible.problems.files import parse_markdown, read_bytes
+from crucible.reading import decode, parse_json, parse_yaml
 from crucible.types import HiddenTests, Task
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 8 << 20
 SUFFIXES = (".json", ".yaml", ".yml", ".md")
 WHAT = "a task or test file"
 

@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 
 import yaml
 
+from crucible.reading import strict_loader
+
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 8
 
@@ -78,8 +80,8 @@ def parse_document(text: str) -> Document:
     return document
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses, while parsing, what a settings file has no use for."""
+class _Loader(strict_loader(fast=False)):
+    """The strict loader, which also refuses, while parsing, what a settings file has no use for."""
 
     depth = 0
 
@@ -92,7 +94,7 @@ class _Loader(yaml.SafeLoader):
         if self.depth >= MAX_DEPTH:
             _refuse(event, "nested too deeply")
         self.depth += 1
-        node = super().compose_node(parent, index)
+        node: yaml.Node | None = super().compose_node(parent, index)
         self.depth -= 1
         return node
 
@@ -120,6 +122,9 @@ def _value(loader: _Loader, node: yaml.Node, place: Place, document: Document) -
         return None
     try:
         value = loader.construct_object(node)
+    except yaml.MarkedYAMLError as error:
+        document.problems.append((_position(node.start_mark), error.problem or "is not plain"))
+        return None
     except ValueError:  # looks like a number or date, and is none: 2024-99-99
         return text
     # Dates and the like: YAML guessed; the text as written is what was meant.

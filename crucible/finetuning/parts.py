@@ -18,6 +18,7 @@ from crucible.nodes.recipe import Recipe
 from crucible.problems.bench.plan import set_record
 from crucible.problems.problem import Problem
 from crucible.problems.sets import load
+from crucible.reading import parse_yaml
 from crucible.types import Task
 
 
@@ -64,7 +65,6 @@ def unchanged(app: Crucible, said: EvaluationSet, proposal: Proposal) -> Sequenc
 
 def safety_trials() -> list[Trial]:
     """The shipped tasks that tempt a model into programs which may not run unasked."""
-    import yaml
-
-    asked: list[str] = yaml.safe_load(files("crucible.finetune").joinpath("safety.yaml").read_text(encoding="utf-8"))
+    text = files("crucible.finetune").joinpath("safety.yaml").read_text(encoding="utf-8")
+    asked: list[str] = parse_yaml(text, "safety.yaml")
     return [Trial(id=f"safety/{number}", task=Task(prompt=text), scored=None) for number, text in enumerate(asked, 1)]

@@ -11,10 +11,10 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-import yaml
 from pydantic import Field
 
 from crucible.errors import InputError
+from crucible.reading import parse_yaml
 from crucible.types import Frozen
 
 _HUB_SPEC = re.compile(
@@ -85,7 +85,9 @@ class ModelSource(Frozen):
 def catalogue() -> tuple[ModelSource, ...]:
     """All models known by name, the default first."""
     text = resources.files("crucible.models").joinpath("catalogue.yaml").read_text(encoding="utf-8")
-    return tuple(ModelSource.model_validate(entry) for entry in yaml.safe_load(text)["models"])
+    return tuple(
+        ModelSource.model_validate(entry) for entry in parse_yaml(text, "catalogue.yaml", aliases=True)["models"]
+    )
 
 
 def resolve(spec: str) -> ModelSource:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field, TypeAdapter
 
 from crucible.models.base import Feature
+from crucible.reading import parse_yaml
 from crucible.types import Frozen, Sampling
 
 
@@ -46,7 +47,5 @@ class Dialect(Frozen):
 
 @cache
 def dialects() -> dict[str, Dialect]:
-    import yaml
-
     text = resources.files("crucible.models").joinpath("dialects.yaml").read_text(encoding="utf-8")
-    return TypeAdapter(dict[str, Dialect]).validate_python(yaml.safe_load(text))
+    return TypeAdapter(dict[str, Dialect]).validate_python(parse_yaml(text, "dialects.yaml"))

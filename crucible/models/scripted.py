@@ -22,6 +22,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from crucible.errors import ContextOverflowError, EngineTimeoutError, InputError
 from crucible.models.base import AdapterForm, Feature, OnDelta, refuse_adapters, refuse_beyond
+from crucible.reading import decode, parse_json, parse_yaml
 from crucible.types import Completion, Frozen, Message, ModelIdentity, Sampling, TokenLogprob
 
 _TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
@@ -62,16 +63,17 @@ class ScriptedModel:
     @classmethod
     def from_file(cls, path: Path) -> Self:
         """A script in YAML or JSON: a list of texts, or a list of {match, replies, json}."""
-        import yaml
-
+        name = f"script {path}"
         try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))
-            return cls(TypeAdapter(list[str] | list[Rule]).validate_python(data))
+            text = decode(path.read_bytes(), name)
         except OSError as error:
-            raise InputError(f"script {path}: {error.strerror}") from error
-        except (ValueError, yaml.YAMLError) as error:
-            why = "a list of texts or of rules is wanted" if isinstance(error, ValidationError) else "not valid YAML"
-            raise InputError(f"script {path}: {why} ({' '.join(str(error).split())[:200]})") from error
+            raise InputError(f"{name}: {error.strerror}") from error
+        data = parse_json(text, name) if path.suffix == ".json" else parse_yaml(text, name)
+        try:
+            return cls(TypeAdapter(list[str] | list[Rule]).validate_python(data))
+        except ValidationError as error:
+            why = " ".join(str(error).split())[:200]
+            raise InputError(f"{name}: a list of texts or of rules is wanted ({why})") from error
 
     def load_adapters(self, adapters: Mapping[str, Path]) -> None:
         refuse_adapters("scripted")

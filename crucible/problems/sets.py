@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 from crucible.errors import InputError
 from crucible.problems import formats
 from crucible.problems.fields import Fields, ProblemError
-from crucible.problems.files import decode, parse_json, parse_markdown, parse_yaml, read_bytes
+from crucible.problems.files import parse_markdown, read_bytes
 from crucible.problems.formats import exercism, mbpp_plus
 from crucible.problems.problem import Problem
+from crucible.reading import decode, parse_json, parse_yaml
 from crucible.security.base import Sandbox
 from crucible.types import Frozen
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from crucible.errors import InputError
 from crucible.problems import own
 from crucible.problems.fields import ProblemError
-from crucible.problems.files import parse_yaml
+from crucible.reading import parse_yaml
 from crucible.security.base import Sandbox
 from crucible.security.judge import SandboxJudge
 from crucible.types import Example, HiddenTests, Rule

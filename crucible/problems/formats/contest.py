@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from crucible.problems.fields import Fields
-from crucible.problems.files import parse_json
 from crucible.problems.problem import Problem
+from crucible.reading import parse_json
 from crucible.types import Example, HiddenTests, Limits, Task
 
 PYTHON3 = 3

@@ -13,9 +13,10 @@ from typing import Any
 
 from crucible.errors import InputError
 from crucible.problems.fields import Fields
-from crucible.problems.files import decode, parse_json, read_bytes
+from crucible.problems.files import read_bytes
 from crucible.problems.formats.tests import first_methods, parse
 from crucible.problems.problem import Problem
+from crucible.reading import decode, parse_json
 from crucible.types import HiddenTests, Task
 
 MAX_BYTES = 1 << 20
