@@ -80,13 +80,16 @@ def parse_document(text: str) -> Document:
     return document
 
 
-class _Loader(strict_loader(fast=False)):
+_Strict: Any = strict_loader(fast=False)
+
+
+class _Loader(_Strict):  # type: ignore[misc]
     """The strict loader, which also refuses, while parsing, what a settings file has no use for."""
 
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        event: Any = self.peek_event()
         if isinstance(event, yaml.AliasEvent):
             _refuse(event, "aliases (*name) are not allowed here")
         if getattr(event, "tag", None) is not None:
