@@ -154,6 +154,9 @@ def report(episode: Episode, *, out: Path | None, as_json: bool) -> int:
 
     for warning in episode.warnings:
         say(f"warning: {warning}")
+    hidden = episode.hidden_verdict
+    if episode.status == "solved" and hidden is not None and hidden.verdict != "pass":
+        say(f"warning: the program passes the visible tests, and {hidden.passed} of {hidden.total} hidden ones")
     unwritten = ""
     if out is not None and episode.code:
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from crucible.cli.solve import report
 from crucible.cli.taskfile import TaskFile, read_task
 from crucible.problems import own
 from crucible.problems.sets import load
@@ -82,10 +83,12 @@ def test_a_wrong_answer_is_repaired(solver: Solver) -> None:
 
 
 @pytest.mark.sandbox
-def test_what_only_the_visible_case_lets_pass_is_found_out(solver: Solver) -> None:
+def test_what_only_the_visible_case_lets_pass_is_found_out(solver: Solver, capsys: pytest.CaptureFixture[str]) -> None:
     episode = solved(solver, TWO_SUM, CONSTANT)
     assert episode.hidden_verdict is not None and episode.hidden_verdict.verdict == "fail"
     assert episode.rewards["hidden_tests"] == 0.0
+    assert report(episode, out=None, as_json=True) == 0
+    assert "passes the visible tests, and 0 of 1 hidden ones" in capsys.readouterr().err
 
 
 @pytest.mark.sandbox
