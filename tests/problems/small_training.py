@@ -62,4 +62,9 @@ def run(folder: Path, home: Path, *, tell: Callable[[Progress], None] = lambda _
 
 if __name__ == "__main__":
     place = Path(sys.argv[1])
-    run(place, place.parent / "home", tell=lambda said: print("episode" if said.entry else "evaluated", flush=True))
+
+    def tell(said: Progress) -> None:
+        if said.ended:
+            print("episode" if said.entry else "evaluated", flush=True)
+
+    run(place, place.parent / "home", tell=tell)
