@@ -50,9 +50,9 @@ def test_an_unverified_program_is_never_an_example(solver: Solver) -> None:
         (["sandbox", "judge", "none.yaml", "none.py"], 2),
         (["sandbox", "judge", "Write f(x). assert f(1) == 2", "none.py"], 2),
         (["sandbox", "run", "none.py"], 2),
-        (["bench", "none.yaml", "--out", "o"], 2),
+        (["bench", "none.yaml", "--out", "o", "--approve", "auto"], 2),
         (["bench", "report", "none"], 2),
-        (["train", "none.yaml", "--out", "o"], 2),
+        (["train", "none.yaml", "--out", "o", "--approve", "auto"], 2),
         (["memory", "search", ""], 2),
         (["runs", "show", "none"], 2),
         (["resume", "none"], 2),
@@ -63,7 +63,9 @@ def test_an_unverified_program_is_never_an_example(solver: Solver) -> None:
 def test_a_command_that_fails_says_why(crucible: Crucible, arguments: list[str], code: int) -> None:  # noqa: F811
     done = crucible(*arguments)
     assert done.returncode == code
-    assert done.stderr.strip() and "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr
+    if arguments[:2] != ["problems", "validate"]:  # whose result is the list of faults
+        assert done.stderr.strip()
 
 
 def test_what_is_visible_is_shown_and_what_could_not_be_read_too() -> None:
