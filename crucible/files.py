@@ -28,7 +28,8 @@ def check_place(path: Path) -> None:
     if mode not in (0, stat.S_IFREG):
         raise InputError(f"cannot write {path}: it is neither a file nor a pipe; name a file")
     if not folder.is_dir():
-        raise InputError(f"cannot write {path}: there is no folder {folder}")
+        named = folder if path.is_symlink() else path.parent
+        raise InputError(f"cannot write {path}: there is no folder {named}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StoreError(f"cannot write {path}: the folder {folder} is not writable for you")
 

@@ -60,6 +60,7 @@ def train(
     command: str = "",
     note: Callable[[str], None] = lambda _: None,
     tell: Callable[[Progress], None] = lambda _: None,
+    alive: Callable[[Progress], None] = lambda _: None,
 ) -> Trained:
     """Work `episodes` episodes over `sets`, those in `out` included, and write results and report there.
 
@@ -96,7 +97,7 @@ def train(
     goal = Goal(episodes, app.settings.model.slots, save_every, eval_every)
     with ExitStack() as stack:
         worker = stack.enter_context(closing(_Worker(app, out, budget)))
-        return loop.train(plan, trained_on, evaluated_on, out, worker, goal, save=_saver(out), tell=tell)
+        return loop.train(plan, trained_on, evaluated_on, out, worker, goal, save=_saver(out), tell=tell, alive=alive)
 
 
 def _saver(out: Path) -> Callable[[Trained], None]:

@@ -87,6 +87,7 @@ def train(
         CountedBar("episodes", quiet=as_json, note="loading the model") as bar,
         Crucible(settings=settings) as crucible,
     ):
+        progress = _Progress(bar)
         trained = trained_by(
             crucible,
             sets,
@@ -103,7 +104,8 @@ def train(
             limit=limit,
             command=f"crucible {shlex.join(sys.argv[1:])}",
             note=lambda text: say(f"note: {text}"),
-            tell=_Progress(bar),
+            tell=progress,
+            alive=progress.alive,
         )
     if as_json:
         print_json(summary(trained))
@@ -157,18 +159,22 @@ def _show(trained: Trained) -> None:
 
 
 class _Progress:
-    """Call with every Progress."""
+    """Call with the Progress after every episode."""
 
     def __init__(self, bar: CountedBar) -> None:
         self._bar = bar
         self._begun = self._succeeded = self._tokens = 0
 
     def __call__(self, progress: Progress) -> None:
-        entry = progress.entry
-        if entry is not None and progress.ended:
+        if progress.entry is not None:
             self._begun += 1
             self._tokens = progress.tokens
-            self._succeeded += entry.success
+            self._succeeded += progress.entry.success
+        self.alive(progress)
+
+    def alive(self, progress: Progress) -> None:
+        """Show the same with what was drawn meanwhile."""
+        entry = progress.entry
         what, note = ("episodes", self._note(progress)) if entry or not self._begun else ("evaluation", "")
         self._bar.show(what, progress.done, progress.total, progress.seconds, note)
 

@@ -85,8 +85,6 @@ class Progress(NamedTuple):
     entry: Entry | None
     running: int = 0
     """Tokens that the episodes still in work have drawn."""
-    ended: bool = True
-    """False for a sign of life between two episodes."""
 
 
 class Worker(Protocol):
@@ -121,16 +119,18 @@ def train(
     *,
     save: Callable[[Trained], None] = lambda _: None,
     tell: Callable[[Progress], None] = lambda _: None,
+    alive: Callable[[Progress], None] = lambda _: None,
 ) -> Trained:
     """Go on with the training in `folder` until `goal` is reached or every problem is solved.
 
-    save: called every `goal.save_every` episodes and when it ends, in whatever way. tell: after each run.
+    save: called every `goal.save_every` episodes and when it ends, in whatever way. tell: after each run. alive:
+    every second between two of them.
     Raises InputError where the folder holds another training or another process works on it, and what `worker` raises;
     what was done by then stays. Ctrl-C ends the runs in work, which stay resumable; a second one does not disturb that.
     """
     with held(folder), ExitStack() as stack:
         _begin(plan, folder)
-        return _Loop(plan, problems, eval_problems, folder, worker, goal, tell, stack).run(save)
+        return _Loop(plan, problems, eval_problems, folder, worker, goal, tell, alive, stack).run(save)
 
 
 def run_id(plan: TrainPlan, what: str) -> str:
@@ -168,10 +168,12 @@ class _Loop:
         worker: Worker,
         goal: Goal,
         tell: Callable[[Progress], None],
+        alive: Callable[[Progress], None],
         stack: ExitStack,
     ) -> None:
         self._plan, self._problems, self._eval_problems = plan, problems, eval_problems
         self._folder, self._worker, self._goal, self._tell = folder, worker, goal, tell
+        self._alive = alive
         self._rounds = stack.enter_context(Journal(folder / ROUNDS, RoundRecord))
         self._history = stack.enter_context(Journal(folder / HISTORY, Entry))
         self._evaluated = stack.enter_context(Journal(folder / EVALUATIONS, Evaluated))
@@ -336,13 +338,13 @@ class _Loop:
         with self._counting:
             self._drawn.pop(run, None)
         self._told = Progress(done, total, self._tokens, 0.0, entry)
-        self._tell(self._now(ended=True))
+        self._tell(self._now())
 
-    def _now(self, *, ended: bool) -> Progress:
+    def _now(self) -> Progress:
         with self._counting:
             running = sum(map(sum, self._drawn.values()))
         seconds = time.monotonic() - self._began
-        return self._told._replace(seconds=seconds, running=running, ended=ended)
+        return self._told._replace(seconds=seconds, running=running)
 
     def _each(self, names: Iterable[K], work: Callable[[K], Done]) -> Iterator[tuple[K, Done]]:
         """What `work` makes of each, several at a time, as they come."""
@@ -356,7 +358,7 @@ class _Loop:
                 return
             finished = wait(working, timeout=TOLD_EVERY_S, return_when=FIRST_COMPLETED).done
             if not finished:
-                self._tell(self._now(ended=False))
+                self._alive(self._now())
             for future in finished:
                 yield working.pop(future), future.result()
 

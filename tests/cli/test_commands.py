@@ -163,7 +163,7 @@ BAD = {
     "unknown engine": (["solve", "x", "--engine", "steam"], "steam"),
     "unknown option": (["solve", "x", "--strateg", "auto"], "--strategy"),
     "bad samples": (["solve", "x", "--samples", "0"], "--samples"),
-    "out in no folder": (["solve", "x", "--out", "no/where.py"], "cannot write no/where.py: there is no folder"),
+    "out in no folder": (["solve", "x", "--out", "no/where.py"], "there is no folder no"),
     "out is a folder": (["solve", "x", "--out", "."], "is a folder"),
     "no such run": (["resume", "feed"], "no run with the id 'feed'"),
     "nothing to resume": (["resume"], "no interrupted run"),
@@ -171,7 +171,7 @@ BAD = {
     "adapter": (["solve", "x", "--engine", "embedded", "--adapter", "mine"], "mine"),
     "misspelt setting": (["solve", "x", "--config", "misspelt.yaml"], "max_cycles"),
     "no such settings file": (["config", "validate", "none.yaml"], "none.yaml"),
-    "program not UTF-8": (["sandbox", "run", "latin.py"], "latin.py is not UTF-8"),
+    "program not UTF-8": (["sandbox", "run", "latin.py"], "latin.py, line 1: not UTF-8"),
 }
 
 
