@@ -1,6 +1,6 @@
 """The judge agrees with CPython on honest programs, right and wrong, whatever idiom their tests are written in.
 
-One entry in four is tried by default, all of them with `--thorough` (`make thorough`)."""
+One entry in six is tried by default, all of them with `--thorough` (`make thorough`)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DIFFERENCES = differences()
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "entry" in metafunc.fixturenames:
-        chosen = ENTRIES if metafunc.config.getoption("--thorough") else ENTRIES[::4]
+        chosen = ENTRIES if metafunc.config.getoption("--thorough") else ENTRIES[::6]
         metafunc.parametrize("entry", chosen, ids=[f"{entry.group}: {entry.idiom}" for entry in chosen])
 
 

@@ -3,7 +3,7 @@
 Each of them is wrong. A forgery may pass where the tests need the program's own process, for nothing else tells the user the
 truth about honest programs there; then the verdict says so, and no reward or memory is made of it.
 
-Each is tried on three forms of tests by default, and on all of them with `--thorough` (`make thorough`).
+Each is tried on one form of tests by default, and on all of them with `--thorough` (`make thorough`).
 """
 
 from __future__ import annotations
@@ -68,8 +68,7 @@ def test_an_honest_program_passes(sandbox: Sandbox, tests: str) -> None:
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_forgery_fails_or_is_of_low_trust(sandbox: Sandbox, name: str, request: pytest.FixtureRequest) -> None:
-    first = 3 * list(PROGRAMS).index(name)
-    some = [list(FORMS)[number % len(FORMS)] for number in range(first, first + 3)]
+    some = [list(FORMS)[list(PROGRAMS).index(name) % len(FORMS)]]
     trusted = {}
     for form in FORMS if request.config.getoption("--thorough") else some:
         verdict = SandboxJudge(sandbox).judge(PROGRAMS[name], Task(prompt="p", tests=FORMS[form], limits=LIMITS))
