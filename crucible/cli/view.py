@@ -210,6 +210,7 @@ class SolveView:
             f"run {episode.run_id}, episode {episode.episode_id[:8]}",
             "dim",
         )
+        self.doing("ending the engine and the memory")
 
     def _show_code(self, code: str) -> None:
         """The first program whole, later ones as a difference from the one before."""
