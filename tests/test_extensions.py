@@ -211,7 +211,7 @@ def test_a_memory_of_another_kind_is_written_to_and_learned_from(
     ) as app:
         solved = app.solve(DOUBLE)
         assert shelf.get(solved.episode_id) is not None
-        dataset = _dataset(app, "sft", Recipe(), [], None)
+        dataset = _dataset(app, "sft", Recipe(), [], None, frozenset())
     assert list(dataset.episodes) == [solved.episode_id]
 
 
@@ -221,4 +221,4 @@ def test_a_memory_that_lists_nothing_is_named(outside: ModuleType, own_home: Pat
 
     app = Crucible(settings=settings_at(own_home), model=ScriptedModel(["x"]), memory=Closed())  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"Closed cannot list its episodes: give it a method episodes\(\)"):
-        _dataset(app, "sft", Recipe(), [], None)
+        _dataset(app, "sft", Recipe(), [], None, frozenset())

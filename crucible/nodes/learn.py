@@ -8,7 +8,7 @@ from crucible.nodes.base import BaseNode, Context, Update
 from crucible.nodes.policy import best_attempt, why_stop
 from crucible.rewards import RewardInput, Rewards
 from crucible.security.visible import has_tests
-from crucible.types import Episode, State, Status, Tokens
+from crucible.types import Attempt, Episode, State, Status, Tokens
 
 
 class Learn(BaseNode):
@@ -29,13 +29,18 @@ def remember(episode: Episode, context: Context) -> None:
             context.memory.add(episode)
 
 
+def _was_tested(attempt: Attempt) -> bool:
+    """Whether a judge, ours or another language's, found tests."""
+    return attempt.verdict is not None and attempt.verdict.total > 0
+
+
 def build_episode(state: State, context: Context, stop: str, spent_s: float) -> Episode:
     """The record of the run so far."""
     best = best_attempt(state.get("attempts", []))
     status: Status = "unsolved"
     if best is not None and best.solved:
         status = "solved"
-    elif best is not None and best.code.strip() and not has_tests(state["task"]):
+    elif best is not None and best.code.strip() and not _was_tested(best) and not has_tests(state["task"]):
         status = "unverified"
     elif stop.startswith("refused"):
         status = "refused"

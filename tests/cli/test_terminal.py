@@ -16,7 +16,7 @@ from tests.cli.test_commands import FORGETFUL, REMEMBERS
 
 REPOSITORY = Path(__file__).parents[2]
 RIGHT = "```python\ndef double(n):\n    return n + n\n```"
-SLOW = "```python\nimport time\ntime.sleep(60)\ndef double(n):\n    return n + n\n```"
+SLOW = "```python\nimport time\ndef double(n):\n    time.sleep(60)\n    return n + n\n```"
 TASK = "Write double(n): twice n. assert double(2) == 4"
 
 Spawn = Callable[..., "pexpect.spawn[str]"]
