@@ -84,7 +84,7 @@ def test_never_is_refused_and_recorded(solver: Solver) -> None:
 
 def test_without_tests_nothing_is_called_solved(solver: Solver) -> None:
     episode = solver(RIGHT).solve(Task(prompt="Write a function that doubles a number."))
-    assert (episode.status, episode.cycles, episode.stop) == ("unsolved", 1, "no tests to check against")
+    assert (episode.status, episode.cycles, episode.stop) == ("unverified", 1, "no tests to check against")
 
 
 def test_examples_in_the_prompt_are_tests(solver: Solver) -> None:
