@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from crucible import syntax
 from crucible.errors import InputError
 from crucible.problems.problem import Problem
 from crucible.security import constraints
@@ -82,7 +83,7 @@ def _sources(problem: Problem) -> Found:
     given: set[str] = set()
     for field, source in sources:
         try:
-            tree = ast.parse(source)
+            tree = syntax.parse(source)
             given |= _defined(tree) if field == "preamble" else set()
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             if not re.search(r"^\s*>>> ", source, re.M):  # a session, which the suite reads
@@ -122,7 +123,7 @@ def _count(task: Task, total: int) -> float:
     """How many things the tests ask: asserts inside functions and doctests inside texts, which run as one case, count, and
     a loop may ask any number."""
     try:
-        nodes = list(ast.walk(ast.parse(task.tests)))
+        nodes = list(ast.walk(syntax.parse(task.tests)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return total
     if any(isinstance(node, ast.For | ast.While) for node in nodes):
@@ -147,7 +148,7 @@ def _defined(tree: ast.Module) -> set[str]:
 def _normal(source: str) -> str:
     """The program without comments and spacing."""
     try:
-        return ast.unparse(ast.parse(source))
+        return ast.unparse(syntax.parse(source))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return source
 

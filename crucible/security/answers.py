@@ -8,6 +8,8 @@ import builtins
 import re
 from typing import NamedTuple
 
+from crucible import syntax
+
 CONSTRUCTORS = frozenset(
     ("set", "frozenset", "tuple", "list", "dict", "bytes", "bytearray", "float", "complex", "range")
 )
@@ -29,7 +31,7 @@ class Answer(NamedTuple):
 
 def parse_expression(text: str) -> ast.expr | None:
     try:
-        return ast.parse(text.strip(), mode="eval").body
+        return syntax.parse_expression(text.strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
@@ -238,7 +240,7 @@ def _is_exception(name: str) -> bool:
 
 def _printed(source: str) -> str:
     try:
-        printed = str(ast.literal_eval(source))
+        printed = str(syntax.literal(source))
     except (ValueError, SyntaxError, TypeError):
         return ""
     return printed if printed.strip() and "\n\n" not in printed else ""
@@ -304,7 +306,7 @@ def _plain(text: str, start: int) -> tuple[str, int] | None:
 def _literal(text: str, start: int, end: int) -> tuple[str, int] | None:
     source = text[start:end]
     try:
-        ast.literal_eval(source)
+        syntax.literal(source)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         node = parse_expression(source) if source[:1] in "[({" else None
         return (source, end) if node is not None and _is_value(node) else None

@@ -14,6 +14,7 @@ import re
 import tokenize
 from collections.abc import Callable
 
+from crucible import syntax
 from crucible.types import CaseResult, Rule
 
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
@@ -100,7 +101,7 @@ def _contains(code: str, what: str) -> bool:
     rest = rest.strip()
     if head == "pattern":
         return re.search(rest, _bare(code)) is not None
-    tree = ast.parse(code)
+    tree = syntax.parse(code)
     if head == "recursion":
         return _recursive(tree)
     wanted: Callable[[ast.AST], bool]
@@ -111,7 +112,7 @@ def _contains(code: str, what: str) -> bool:
     elif head == "operator":
         wanted = lambda node: isinstance(node, _OPERATORS[rest])  # noqa: E731
     elif head == "literal":
-        value = ast.literal_eval(rest)
+        value = syntax.literal(rest)
         wanted = lambda node: isinstance(node, ast.Constant) and type(node.value) is type(value) and node.value == value  # noqa: E731
     else:
         wanted = lambda node: isinstance(node, CONSTRUCTS[head])  # noqa: E731

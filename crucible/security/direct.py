@@ -9,6 +9,7 @@ import ast
 import builtins
 import re
 
+from crucible import syntax
 from crucible.security import doctests
 from crucible.security.asked import MAX_SHOWN, Case
 
@@ -96,9 +97,9 @@ def _case(call: ast.expr, expected: ast.expr | None) -> Case | None:
     if any(keyword.arg is None for keyword in call.keywords):
         return None
     try:
-        args = tuple(ast.literal_eval(argument) for argument in call.args)
-        kwargs = {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in call.keywords}
-        value = None if expected is None else ast.literal_eval(expected)
+        args = tuple(syntax.literal(argument) for argument in call.args)
+        kwargs = {keyword.arg or "": syntax.literal(keyword.value) for keyword in call.keywords}
+        value = None if expected is None else syntax.literal(expected)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return None
     if any(item is ... for item in (value, *args, *kwargs.values())):
@@ -114,8 +115,8 @@ def direct_session(found: list[doctests.Example]) -> list[Case] | None:
 
 def _direct_example(example: doctests.Example) -> Case | None:
     try:
-        call = ast.parse(example.source, mode="eval").body
-        answer = ast.parse(example.want.strip() or "None", mode="eval").body
+        call = syntax.parse_expression(example.source)
+        answer = syntax.parse_expression(example.want.strip() or "None")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         if example.exc_msg is None:
             return None

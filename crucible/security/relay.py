@@ -17,6 +17,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, NamedTuple
 
+from crucible import syntax
 from crucible.security.asked import MAX_SHOWN, Suite
 from crucible.security.base import Sandbox
 from crucible.security.candidate import LOST, MAX_MESSAGE, Candidate, Reply
@@ -193,7 +194,7 @@ def mutants(code: str) -> list[str]:
     """Return known-bad variants of a program: one with nothing in its functions, and one without definitions.
 
     Tests that pass on both do not depend on the program, or were made to pass by what it did when it was loaded."""
-    tree = ast.parse(code)
+    tree = syntax.parse(code)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [ast.Return(ast.Constant(None))]

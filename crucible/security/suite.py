@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from crucible import syntax
 from crucible.errors import InputError
 from crucible.integers import long_integers
 from crucible.security import collect, doctests, words
@@ -53,7 +54,7 @@ def _from_prompt(prompt: str) -> str | None:
 def _sources(tests: str) -> list[str]:
     """Return the tests' text, which is Python or a doctest session. Raises InputError where it is neither."""
     try:
-        ast.parse(tests)
+        syntax.parse(tests)
     except SyntaxError as error:
         if not doctests.is_session(tests):
             raise InputError(f"the tests do not parse: line {error.lineno}: {error.msg}") from error
@@ -74,7 +75,7 @@ def _read(sources: Iterable[str], entry: str | None) -> Suite:
     trees: list[ast.Module] = []
     for source in sources:
         try:
-            tree = ast.parse(source)
+            tree = syntax.parse(source)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             found = doctests.examples(source)
             statements.append(_session(source, found))
@@ -104,7 +105,9 @@ def _read(sources: Iterable[str], entry: str | None) -> Suite:
 
 def _counted(statement: Statement) -> Statement:
     """`statement` as a case, where no test asserts anything and so only running tells: a call that must not fail."""
-    if statement.kind != "code" or not isinstance(ast.parse(statement.source).body[0], ast.Expr | ast.For | ast.With):
+    if statement.kind != "code" or not isinstance(
+        syntax.parse(statement.source).body[0], ast.Expr | ast.For | ast.With
+    ):
         return statement
     return statement._replace(cases=(("", statement.source),))
 
@@ -254,7 +257,7 @@ def _likely(tree: ast.Module, names: set[str]) -> str | None:
 def _example_trees(found: list[doctests.Example]) -> Iterator[ast.Module]:
     for example in found:
         try:
-            yield ast.parse(example.source)
+            yield syntax.parse(example.source)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
 

@@ -16,6 +16,7 @@ import textwrap
 import warnings
 from typing import NamedTuple
 
+from crucible import syntax
 from crucible.security import answers
 from crucible.security.answers import balanced, concrete, parse_expression
 
@@ -426,7 +427,7 @@ class _Reader:
 
 def _parse(source: str) -> ast.Module | None:
     try:
-        return ast.parse(source)
+        return syntax.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 

@@ -64,7 +64,6 @@ if __name__ == "__main__":
     place = Path(sys.argv[1])
 
     def tell(said: Progress) -> None:
-        if said.ended:
-            print("episode" if said.entry else "evaluated", flush=True)
+        print("episode" if said.entry else "evaluated", flush=True)
 
     run(place, place.parent / "home", tell=tell)

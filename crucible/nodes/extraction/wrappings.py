@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+from crucible import syntax
 from crucible.nodes.extraction.source import dedent, parsed
 
 _KEYS = re.compile(
@@ -80,7 +81,7 @@ def _decoded(text: str) -> Any:  # noqa: ANN401
     if parsed(text) is None:
         return None
     try:
-        return ast.literal_eval(text)
+        return syntax.literal(text)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return None
 

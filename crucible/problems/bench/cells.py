@@ -6,6 +6,7 @@ import ast
 import re
 from collections import Counter
 
+from crucible import syntax
 from crucible.problems.bench.record import AttemptRecord, Cell, Failure
 from crucible.types import Attempt, Episode, FindingKind, Verdict
 
@@ -109,7 +110,7 @@ def _lacks_entry(verdict: Verdict) -> bool:
 def constructs(code: str) -> dict[str, int]:
     """How often a program uses each construct; empty for one that does not parse."""
     try:
-        nodes = list(ast.walk(ast.parse(code)))
+        nodes = list(ast.walk(syntax.parse(code)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
     counted = Counter(name for name, kinds in _CONSTRUCTS.items() for node in nodes if isinstance(node, kinds))

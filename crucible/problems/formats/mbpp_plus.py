@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
+from crucible import syntax
 from crucible.problems.fields import Fields
 from crucible.problems.formats.tests import first_asserts, parse
 from crucible.problems.problem import Problem
@@ -99,7 +100,7 @@ def _arguments(fields: Fields, entry: str) -> list[Any]:
     for node in ast.walk(parse(fields.required("assertion"), fields.origin, "assertion")):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == entry:
             try:
-                found.append([ast.literal_eval(argument) for argument in node.args])
+                found.append([syntax.literal(argument) for argument in node.args])
             except ValueError:
                 continue
     return found

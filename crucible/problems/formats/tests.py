@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+from crucible import syntax
 from crucible.errors import InputError
 from crucible.problems.fields import ProblemError
 from crucible.security.suite import parse_suite
@@ -14,7 +15,7 @@ from crucible.types import Task
 
 def parse(source: str, origin: str, field: str) -> ast.Module:
     try:
-        return ast.parse(source)
+        return syntax.parse(source)
     except SyntaxError as error:
         raise ProblemError(origin, field, f"does not parse: line {error.lineno}: {error.msg}") from error
     except (ValueError, RecursionError, MemoryError) as error:
@@ -24,7 +25,7 @@ def parse(source: str, origin: str, field: str) -> ast.Module:
 def is_expression(text: str) -> bool:
     """Whether it can stand where a function is called: `f`, `Solution().f`."""
     try:
-        ast.parse(text, mode="eval")
+        syntax.parse_expression(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
@@ -47,7 +48,7 @@ def check_asserts(tree: ast.Module, entry: str, count: int) -> str:
         return ""
     bodies = [node.body for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "check"]
     asserts = [node for body in bodies for node in body if isinstance(node, ast.Assert)][:count]
-    named = _Named(ast.parse(entry, mode="eval").body)
+    named = _Named(syntax.parse_expression(entry))
     return _source([named.visit(node) for node in asserts])
 
 
@@ -95,7 +96,7 @@ def _defined(preamble: str) -> set[str]:
     wrote for them."""
     found: set[str] = set()
     try:
-        body = ast.parse(preamble).body
+        body = syntax.parse(preamble).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return found
     for node in body:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 
+from crucible import syntax
 from crucible.security.validation.finding import finding
 from crucible.types import Feedback
 
@@ -49,7 +50,7 @@ def parse(code: str) -> ast.Module:
     if problem is not None:
         raise SyntaxError(problem.message)
     try:
-        return ast.parse(code)
+        return syntax.parse(code)
     except (ValueError, RecursionError, MemoryError) as error:
         raise SyntaxError("it is nested too deeply for Python's parser") from error
 
