@@ -61,5 +61,7 @@ def raw(
     with RawServer(("127.0.0.1", 0), _Handler) as server:
         server.pieces, server.status, server.headers, server.pause_s = pieces, status, headers or {}, pause_s
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        yield server
-        server.shutdown()
+        try:
+            yield server
+        finally:
+            server.shutdown()  # a thread that goes on over a closed socket turns without end

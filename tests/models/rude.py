@@ -81,5 +81,7 @@ def rude(*replies: Reply) -> Iterator[RudeServer]:
     """The last reply is repeated."""
     with RudeServer(replies) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
+        try:
+            yield server
+        finally:
+            server.shutdown()  # a thread that goes on over a closed socket turns without end
