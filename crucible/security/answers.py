@@ -9,13 +9,16 @@ import re
 from typing import NamedTuple
 
 from crucible import syntax
+from crucible.security.expressions import balanced, concrete, ends, parse_expression, string_end
 
 CONSTRUCTORS = frozenset(
     ("set", "frozenset", "tuple", "list", "dict", "bytes", "bytearray", "float", "complex", "range")
 )
 """Builtins that write out a value; others, as len or print, compute or do something."""
 
-_PAIRS = {")": "(", "]": "[", "}": "{"}
+
+MAX_BEFORE = 300
+"""Characters before a call in which its answer is looked for."""
 
 
 class Answer(NamedTuple):
@@ -25,100 +28,6 @@ class Answer(NamedTuple):
     length: int = 0
     looks_like_one: bool = False
 
-
-# ------------------------------------------------------------- expressions
-
-
-def parse_expression(text: str) -> ast.expr | None:
-    try:
-        return syntax.parse_expression(text.strip())
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-
-
-def concrete(node: ast.expr) -> bool:
-    """Whether it names nothing but what it calls, and so can be evaluated where it stands."""
-    functions = {id(part.func) for part in ast.walk(node) if isinstance(part, ast.Call)}
-    inner: set[str] = set()
-    for part in ast.walk(node):
-        if isinstance(part, ast.comprehension):
-            inner |= {name.id for name in ast.walk(part.target) if isinstance(name, ast.Name)}
-        elif isinstance(part, ast.Lambda):
-            inner |= {argument.arg for argument in ast.walk(part.args) if isinstance(argument, ast.arg)}
-        elif isinstance(part, ast.Constant) and part.value is ...:
-            return False
-    return all(
-        id(part) in functions or part.id in inner or hasattr(builtins, part.id)
-        for part in ast.walk(node)
-        if isinstance(part, ast.Name)
-    )
-
-
-def balanced(text: str, start: int, most: int) -> int | None:
-    """Where the bracket at `start` is closed (the place after it); None where it is not, within `most` characters."""
-    end, depth = _scan(text, start, most)
-    return end if depth == 0 else None
-
-
-def is_open(text: str) -> bool:
-    """Whether a bracket of `text` waits to be closed."""
-    stack = 0
-    place = 0
-    while place < len(text):
-        char = text[place]
-        if char in "\"'":
-            place = _string_end(text, place, len(text))
-            continue
-        stack += (char in "([{") - (char in ")]}")
-        place += 1
-    return stack > 0
-
-
-def _scan(text: str, start: int, most: int) -> tuple[int, int]:
-    stack: list[str] = []
-    place, last = start, min(len(text), start + most)
-    while place < last:
-        char = text[place]
-        if char in "\"'":
-            place = _string_end(text, place, last)
-            continue
-        if char in "([{":
-            stack.append(char)
-        elif char in ")]}":
-            if not stack or stack.pop() != _PAIRS[char]:
-                return place, 1
-            if not stack:
-                return place + 1, 0
-        place += 1
-    return place, max(1, len(stack))
-
-
-def _string_end(text: str, start: int, last: int) -> int:
-    """The place after the string that starts at `start`; of an apostrophe, the next place."""
-    quote = text[start]
-    place = start + 1
-    while place < last and text[place] not in (quote, "\n"):
-        place += 2 if text[place] == "\\" else 1
-    return place + 1 if place < last and text[place] == quote else start + 1
-
-
-_END = re.compile(r"[.,;:!?`)\]*]|\s(?:and|or|but|assert|which|where|then)\b|\s(?=>>>)|\n")
-MAX_ENDS = 24
-
-
-def ends(text: str) -> list[int]:
-    """Where an example that starts `text` may end, the farthest first."""
-    first = text.find("\n")
-    places = {len(text), len(text) if first < 0 else first}
-    for match in _END.finditer(text[:2_000]):
-        places |= {match.start(), match.end()} if match[0] in (")", "]") else {match.start()}
-        if len(places) > 200:
-            break
-    kept = sorted(places, reverse=True)
-    return [*kept[:MAX_ENDS], *kept[-MAX_ENDS:]] if len(kept) > 2 * MAX_ENDS else kept
-
-
-# ------------------------------------------------------------- answers
 
 _AUXILIARY = r"(?:(?:should|must|shall|will|would|is (?:expected|supposed) to|has to|needs to|ought to|can)\s+(?:also |then |always )?)?"  # noqa: E501
 _VERB = (
@@ -214,6 +123,35 @@ def after_call(call: str, text: str, next_line: str, *, is_prompt: bool) -> Answ
     return Answer(_equal(call, below), len(text), True) if below is not None else Answer("", 0, True)
 
 
+_TURNED = re.compile(r"\s*[`*]*\s*(?:===?|(for|from|on|when called (?:as|with)|when given|given|with))\s[\s`*]*$", re.I)
+_SAYS = re.compile(rf"\b(?:{_VERB}|expect(?:s|ed)?|answers?|results?)\b", re.I)
+
+
+def before_call(call: str, text: str) -> Answer:
+    """What stands before a call, where the answer comes first: "4 == f(2)", "returns 4 for f(2)"."""
+    joint = _TURNED.search(text[-MAX_BEFORE:])
+    if joint is None:
+        return Answer()
+    clause = re.split(r"[.;!?]\s", text[-MAX_BEFORE:][: joint.start()])[-1]
+    for place in re.finditer(r"(?<![^\s(`*|])[^\s`*(]", clause):
+        said = clause[: place.start()].rstrip("`* (|")
+        found = _plain(clause, place.start())
+        if found is None or found[1] != len(clause) or re.search(r"[-+*/%<>=]$|\bnot$", said):
+            continue
+        if joint[1] is None or _SAYS.search(said):
+            return Answer(_equal(call, found[0]), 0, True)
+    return Answer()
+
+
+def in_table(call: str, text: str) -> Answer:
+    """What stands in the next cell of a Markdown table's row: "| f(2) | 4 |"."""
+    cell = re.match(r"[`*\s]*\|([^|]*)\|", text)
+    found = value(cell[1].strip(" `*")) if cell is not None else None
+    if cell is None or not cell[1].strip():
+        return Answer()
+    return Answer(_equal(call, found) if found is not None else "", cell.end() - 1, True)
+
+
 def value(text: str) -> str | None:
     """The Python source of the value that is the whole of `text`, a full stop aside; None where it is none."""
     found = _value_at(text, 0)
@@ -287,7 +225,7 @@ def _plain(text: str, start: int) -> tuple[str, int] | None:
         return (repr(text[start + 1 : end]), end + 1) if end > 0 else None
     prefix = re.match(r"(?:[rRbBuU]{0,2})(?=['\"])", text[start : start + 3])
     if prefix:
-        end = _string_end(text, start + prefix.end(), len(text))
+        end = string_end(text, start + prefix.end(), len(text))
         return _literal(text, start, end)
     if opener in ("[", "(", "{"):
         closed = balanced(text, start, 2_000)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-import keyword
 import re
 import textwrap
 import warnings
@@ -18,9 +17,9 @@ from typing import NamedTuple
 
 from crucible import syntax
 from crucible.security import answers
-from crucible.security.answers import balanced, concrete, parse_expression
+from crucible.security.expressions import balanced, concrete, ends, is_open, parse_expression
+from crucible.security.naming import MAX_CHARS, named
 
-MAX_CHARS = 1_000_000
 MAX_SPAN = 2_000
 """Characters of one example outside a fence or session."""
 MAX_LOOKS = 500
@@ -64,120 +63,6 @@ def read(prompt: str, entry_point: str | None = None) -> Words:
             name = _called(found)
     return Words(tuple(found), tuple(dict.fromkeys(reader.unread)), name)
 
-
-# ------------------------------------------------------------- the function asked for
-
-_VERBS = r"(?:write|implement|create|define|code|make|build|complete|provide|finish|add|develop|design|need|want|fix)"
-_NOT_NAMES = frozenset(
-    [
-        "that",
-        "which",
-        "to",
-        "and",
-        "or",
-        "for",
-        "of",
-        "in",
-        "the",
-        "a",
-        "an",
-        "it",
-        "is",
-        "as",
-        "with",
-        "from",
-        "this",
-        "called",
-        "named",
-        "returning",
-        "taking",
-        "using",
-        "python",
-        "python3",
-        "O",
-        "Theta",
-        "e.g",
-        "i.e",
-        "e",
-        "g",
-        "you",
-        "your",
-        "must",
-        "should",
-        "can",
-        "will",
-        "has",
-        "have",
-        "does",
-        "do",
-        "named",
-        "definition",
-        "def",
-        "class",
-    ]
-)
-_DEFINED = re.compile(r"^(?:async )?def (\w+)\(", re.M)
-_CLASS = re.compile(r"^class (\w+)\b[^\n]{0,200}:", re.M)
-_NAMED = (
-    re.compile(
-        r"\b(?:function|class|method|coroutine|generator)\s+(?:is\s+|be\s+)?(?:called|named)\s+[`'\"*]{0,2}(\w+)", re.I
-    ),
-    re.compile(r"\b(?:called|named|name it|call it)\s+[`'\"*]{0,2}(\w+)[`'\"*]{0,2}\s*\(", re.I),
-    re.compile(r"\b(?:function|coroutine|generator|class|def)\s+[`'\"*]{0,2}(\w+)[`'\"*]{0,2}\s*\(", re.I),
-    re.compile(rf"\b{_VERBS}\b[^.\n(]{{0,60}}?[`'\"*]{{0,2}}\b(\w+)\(", re.I),
-    re.compile(r"\b(?:function|coroutine|class)\s+(?:`(\w+)`|'(\w+)'|\"(\w+)\"|\*\*(\w+)\*\*)", re.I),
-    re.compile(r"\b(?:called|named|name it|call it)\s+(?:`(\w+)`|'(\w+)'|\"(\w+)\"|\*\*(\w+)\*\*)", re.I),
-    re.compile(r"\bclass\s+([A-Z]\w*)\b"),
-    re.compile(rf"\b{_VERBS}\s+(?:a |an |the )?(?:python )?(?:function|class)\s+(\w*_\w+)\b", re.I),
-    re.compile(r"\b(?:function|class)\s+(?:called|named)\s+(\w+)", re.I),
-)
-_SIGNATURE = re.compile(r"(?<!\w)([a-z_]\w{1,60})\(([^()\n]{1,200})\)")
-_PARAMETER = re.compile(r"\*{0,2}[A-Za-z_]\w*\s*(?:[:=].*)?$")
-
-
-def named(prompt: str) -> str | None:
-    """The function or class that `prompt` defines or names: of several definitions the last, as helpers come before it."""
-    text = prompt[:MAX_CHARS]
-    for pattern in (_DEFINED, _CLASS):
-        if names := pattern.findall(text):
-            return str(names[-1])
-    head = text[:20_000]
-    for pattern in _NAMED:
-        for match in pattern.finditer(head):
-            name = next((group for group in match.groups() if group), "")
-            if _is_name(name):
-                return name
-    for match in _SIGNATURE.finditer(head):
-        if _is_name(match[1]) and all(_PARAMETER.match(each.strip()) for each in match[2].split(",")):
-            return match[1]
-    return None
-
-
-def _is_name(name: str) -> bool:
-    return (
-        name.isidentifier()
-        and not keyword.iskeyword(name)
-        and name not in _NOT_NAMES
-        and name.lower() not in _NOT_NAMES
-        and name not in ("print", "input", "assert", "main")
-    )
-
-
-def _called(found: list[Found]) -> str | None:
-    """The name that examples call most and Python does not have itself."""
-    counts: dict[str, int] = {}
-    for each in found:
-        source = each.source
-        if source.startswith(">>> "):
-            source = "\n".join(line[4:] for line in source.split("\n") if line.startswith((">>> ", "... ")))
-        tree = _parse(source)
-        for node in ast.walk(tree) if tree is not None else ():
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not hasattr(builtins, node.func.id):
-                counts[node.func.id] = counts.get(node.func.id, 0) + 1
-    return max(counts, key=lambda name: counts[name], default=None)
-
-
-# ------------------------------------------------------------- the examples
 
 _FENCE = re.compile(r"^[ \t>]{0,8}(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n`]*$")
 _CALL = re.compile(r"(?<![\w.])([A-Za-z_][\w.]{0,60})\(")
@@ -327,12 +212,12 @@ class _Reader:
         rest = line[place : place + MAX_SPAN]
         for lines in range(2, 40):  # the brackets of a longer one close on a later line
             self._effort += 4 * len(rest)
-            if _parse(rest) is not None or not answers.is_open(rest) or number + lines - 1 >= len(self.lines):
+            if _parse(rest) is not None or not is_open(rest) or number + lines - 1 >= len(self.lines):
                 break
             rest += "\n" + self.lines[number + lines - 1][:MAX_SPAN]
             if len(rest) > MAX_SPAN:
                 break
-        for end in answers.ends(rest):
+        for end in ends(rest):
             self._effort += end
             tree = _parse(rest[:end].strip())
             if tree is None or not tree.body or not all(isinstance(node, ast.Assert) for node in tree.body):
@@ -384,6 +269,11 @@ class _Reader:
         wanted = match.start() >= 4 and line[: match.start()].rstrip("`* ").endswith(">>>")
         after = "\n".join(self.lines[number + 1 : number + 2])[:MAX_SPAN]
         answer = answers.after_call(call, following, after, is_prompt=wanted)
+        if not answer.source and line.lstrip("> ").startswith("|"):
+            answer = answers.in_table(call, following)
+        if not answer.source:
+            turned = answers.before_call(call, line[: match.start()])
+            answer = turned if turned.source else answer
         if answer.source:
             self._add(answer.source, number)
             return end + answer.length
@@ -478,3 +368,17 @@ def _clause(line: str, start: int) -> str:
     """The words from an example on to the end of its sentence."""
     end = re.search(r"[.;!?](?:\s|$)", line[start : start + MAX_SHOWN])
     return line[start : start + (end.start() if end else MAX_SHOWN)].strip()
+
+
+def _called(found: list[Found]) -> str | None:
+    """The name that examples call most and Python does not have itself."""
+    counts: dict[str, int] = {}
+    for each in found:
+        source = each.source
+        if source.startswith(">>> "):
+            source = "\n".join(line[4:] for line in source.split("\n") if line.startswith((">>> ", "... ")))
+        tree = _parse(source)
+        for node in ast.walk(tree) if tree is not None else ():
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not hasattr(builtins, node.func.id):
+                counts[node.func.id] = counts.get(node.func.id, 0) + 1
+    return max(counts, key=lambda name: counts[name], default=None)
