@@ -23,7 +23,7 @@ from crucible.problems.bench.arms import Arm, BenchMemory
 from crucible.problems.bench.plan import make_plan, set_record
 from crucible.problems.bench.record import Results
 from crucible.problems.bench.run import Job, Progress, run
-from crucible.problems.sets import load
+from crucible.problems.sets import load_all
 from crucible.types import Episode
 
 ARMS = ("single", "best-of-n", "loop")
@@ -58,19 +58,8 @@ def benchmark(
     if app.settings.cycles.approval != "auto":
         raise RefusedError("a benchmark runs every program in the sandbox: say so with --approve auto")
     chosen = arms_.chosen(tuple(arms))
-    loaded = [
-        load(
-            name,
-            difficulty=difficulty,
-            limit=limit,
-            sandbox=lambda: app.sandbox,
-            visible_cases=app.settings.cycles.visible_cases,
-        )
-        for name in sets
-    ]
-    for each in loaded:
-        for said in each.notes:
-            note(said)
+    visible_cases = app.settings.cycles.visible_cases
+    loaded = load_all(sets, difficulty=difficulty, limit=limit, visible_cases=visible_cases, note=note)
     problems = [problem for each in loaded for problem in each.problems]
     slots = app.settings.model.slots
     with ExitStack() as stack:

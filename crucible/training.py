@@ -29,7 +29,7 @@ from crucible.problems.bench.plan import machine, problem_record, set_record, ve
 from crucible.problems.experience import Experience
 from crucible.problems.problem import Problem
 from crucible.problems.references import References
-from crucible.problems.sets import ProblemSet, load
+from crucible.problems.sets import ProblemSet, load_all
 from crucible.problems.train import Goal, Job, Progress
 from crucible.problems.train_record import RESULTS, Trained, TrainPlan, results
 from crucible.problems.train_report import render
@@ -194,20 +194,10 @@ def _loaded(
     note: Callable[[str], None],
 ) -> tuple[list[ProblemSet], Mapping[str, Problem]]:
     """The sets, and their problems by id. Raises InputError where two have one id."""
-    loaded = [
-        load(
-            name,
-            difficulty=difficulty,
-            limit=limit,
-            sandbox=lambda: app.sandbox,
-            visible_cases=app.settings.cycles.visible_cases,
-        )
-        for name in sets
-    ]
+    visible_cases = app.settings.cycles.visible_cases
+    loaded = load_all(sets, difficulty=difficulty, limit=limit, visible_cases=visible_cases, note=note)
     problems: dict[str, Problem] = {}
     for each in loaded:
-        for said in each.notes:
-            note(said)
         for problem in each.problems:
             if problem.id in problems:
                 raise InputError(f"problem {problem.id!r} is there twice: in {each.path} and in a set before it")

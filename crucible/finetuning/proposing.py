@@ -24,7 +24,7 @@ from crucible.models.catalogue import resolve
 from crucible.models.files import ModelFile
 from crucible.nodes.recipe import Recipe
 from crucible.problems.problem import Problem
-from crucible.problems.sets import load
+from crucible.problems.sets import load_all
 
 FEW = 50
 SLOWER = (
@@ -158,7 +158,7 @@ def _check_measurable(problems: Sequence[Problem]) -> None:
 
 
 def _sets(app: Crucible, specs: Sequence[str]) -> tuple[list[Problem], tuple[EvaluationSet, ...]]:
-    loaded = [load(spec, visible_cases=app.settings.cycles.visible_cases) for spec in specs]
+    loaded = load_all(specs, visible_cases=app.settings.cycles.visible_cases)
     sets = tuple(
         EvaluationSet(
             path=str(Path(each.path).absolute()) if Path(each.path).exists() else each.path,

@@ -228,3 +228,19 @@ def _select(entries: list[_Entry], difficulty: Sequence[Any], limit: int | None,
 
 def _stem(path: Path) -> str:
     return path.name.removesuffix(".gz").rsplit(".", 1)[0] if path.is_file() or path.suffix else path.name
+
+
+def load_all(
+    specs: Sequence[str | Path],
+    *,
+    difficulty: Sequence[Any] = (),
+    limit: int | None = None,
+    visible_cases: int | None = None,
+    note: Callable[[str], None] = lambda _: None,
+) -> list[ProblemSet]:
+    """Load several sets. difficulty, limit: which problems of each. note: told what is odd about them."""
+    loaded = [load(spec, difficulty=difficulty, limit=limit, visible_cases=visible_cases) for spec in specs]
+    for each in loaded:
+        for said in each.notes:
+            note(said)
+    return loaded
