@@ -42,17 +42,13 @@ class Statement(NamedTuple):
 
 
 class Suite(NamedTuple):
-    """What is asked of a program. cases: direct ones, in the place of statements or beside them.
-
-    statements: the tests that need Python. When `stands_for` is true, they say the same as the direct cases of form
-    "python", "is" and "doctest", and are run only where those cannot be decided by copies of values."""
+    """What is asked of a program. cases: calls of the program. statements: the tests that need Python to run them."""
 
     entry_point: str | None
     cases: tuple[Case, ...] = ()
     statements: tuple[Statement, ...] = ()
     names: tuple[str, ...] = ()
     """What the statements expect of the program."""
-    stands_for: bool = False
     uncarried: str = ""
     """Why the statements cannot run in a process of their own, where that can be read off them."""
 
@@ -63,4 +59,4 @@ class Suite(NamedTuple):
 
     @property
     def total(self) -> int:
-        return len(self.cases) + (0 if self.stands_for else sum(len(each.cases) for each in self.statements))
+        return len(self.cases) + sum(len(each.cases) for each in self.statements)

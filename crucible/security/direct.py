@@ -12,23 +12,29 @@ import re
 from crucible import syntax
 from crucible.security import doctests
 from crucible.security.asked import MAX_SHOWN, Case
+from crucible.security.named_values import Values
 
 
 def direct_cases(tree: ast.Module, entry: str | None) -> list[Case] | None:
-    """Return the cases of tests that are direct asserts, alone or in test functions or in `check(candidate)`; else None."""
+    """Return the cases of tests that are direct asserts, alone or in test functions or in `check(candidate)`; else None.
+
+    Imports, and values that are written out and given a name, may stand between them."""
     checks: dict[str, list[ast.stmt]] = {}
     called: set[str] = set()
     found: list[Case] = []
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    values = Values(tree)
     if len(set(names)) < len(names):
         return None  # only the last definition of a name counts
     for node in tree.body:
         cases: list[Case] | None = None
         if isinstance(node, ast.Assert):
-            case = _direct(node)
-            cases = [case] if case else None
+            case = _direct(values.put_into(node))
+            cases = [values.on_object(case)] if case else None
         elif is_idle(node):
             cases = None if _holds_doctest(node) else []
+        elif values.take(node):
+            cases = []
         elif isinstance(node, ast.FunctionDef) and not node.decorator_list and not ast.get_docstring(node):
             if node.name == "check" and [arg.arg for arg in node.args.args] == ["candidate"]:
                 checks[node.name], cases = node.body, []
@@ -42,8 +48,10 @@ def direct_cases(tree: ast.Module, entry: str | None) -> list[Case] | None:
         found += cases
     if set(checks) - called:
         candidate_cases = _as_candidate(checks["check"], entry) if entry else None
-        return None if candidate_cases is None else found + candidate_cases
-    return found
+        if candidate_cases is None:
+            return None
+        found += candidate_cases
+    return found if all(values.leave(case, entry) for case in found) else None
 
 
 def _all_direct(body: list[ast.stmt]) -> list[Case] | None:
@@ -87,12 +95,16 @@ def _direct(node: ast.Assert) -> Case | None:
 
 
 def _is_call(node: ast.expr) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not hasattr(builtins, node.func.id)
+    """Whether it calls a function by its name, or a method of a named object, which `Values.on_object` has to know."""
+    function = node.func if isinstance(node, ast.Call) else None
+    if isinstance(function, ast.Attribute):
+        return isinstance(function.value, ast.Name)
+    return isinstance(function, ast.Name) and not hasattr(builtins, function.id)
 
 
 def _case(call: ast.expr, expected: ast.expr | None) -> Case | None:
     """A call with literal arguments and a literal answer; None for other expressions."""
-    if not (_is_call(call) and isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+    if not (_is_call(call) and isinstance(call, ast.Call)):
         return None
     if any(keyword.arg is None for keyword in call.keywords):
         return None
@@ -104,7 +116,7 @@ def _case(call: ast.expr, expected: ast.expr | None) -> Case | None:
         return None
     if any(item is ... for item in (value, *args, *kwargs.values())):
         return None
-    return Case(call.func.id, args, kwargs, value, ast.unparse(call)[:MAX_SHOWN])
+    return Case(ast.unparse(call.func), args, kwargs, value, ast.unparse(call)[:MAX_SHOWN])
 
 
 def direct_session(found: list[doctests.Example]) -> list[Case] | None:

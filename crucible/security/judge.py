@@ -81,18 +81,12 @@ class SandboxJudge:
         parts = []
         if suite.cases or not suite.statements:
             calls = self._by_calls(code, suite, task, checker)
-            if not (calls.undecided and suite.stands_for):
-                parts.append(calls)
-        if suite.statements and not (suite.stands_for and parts):
+            if calls.undecided and any(case.form != "json" for case in suite.cases):
+                return self._parts(code, parse_suite(task, direct=False), task, checker)
+            parts.append(calls)
+        if suite.statements:
             parts.append(self._by_statements(code, suite, task))
-        if suite.stands_for and parts[0].method != "calls":
-            parts += self._examples_alone(code, suite, task, checker)
         return parts
-
-    def _examples_alone(self, code: str, suite: Suite, task: Task, checker: Checker) -> list[_Part]:
-        """The examples beside tests that were run as statements after all."""
-        examples = tuple(case for case in suite.cases if case.form == "json")
-        return [self._by_calls(code, suite._replace(cases=examples), task, checker)] if examples else []
 
     # ---- calls
 

@@ -41,6 +41,7 @@ class Runner:
         self.names = module.__dict__
         self.flags = 0
         self.compared = None
+        self.starred = set()
         self.number = 0
         self.is_full = False
         self.names.update(__same__=self.same, __builtins__=builtins)
@@ -114,7 +115,19 @@ class Runner:
             code = compile(tree, "tests.py", "exec", self.flags, True)
         finally:
             sys.set_int_max_str_digits(digits)
-        exec(code, self.names)
+        if isinstance(tree.body[0], ast.ImportFrom) and tree.body[0].names[0].name == "*":
+            self.import_star(code)
+        else:
+            exec(code, self.names)
+
+    def import_star(self, code):
+        """`from … import *` in the tests takes nothing from the program: beside it are the tests, not after it."""
+        there = {"__name__": "tests", "__builtins__": builtins}
+        exec(code, there)
+        for name in there.keys() - {"__name__", "__builtins__"}:
+            if name not in self.names or name in self.starred:
+                self.names[name] = there[name]
+                self.starred.add(name)
 
     def run_function(self, source, keys):
         if source not in self.names:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ast
 import builtins
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from crucible import syntax
@@ -26,18 +26,20 @@ from crucible.types import Task
 MAX_TESTS_CHARS = 1_000_000
 
 
-def parse_suite(task: Task) -> Suite:
-    """Read a task's tests and examples. Raises InputError, with the line, for tests that do not parse or cannot be run."""
+def parse_suite(task: Task, *, direct: bool = True) -> Suite:
+    """Read a task's tests and examples. direct: whether tests that are plain calls become cases; else all are statements.
+
+    Raises InputError, with the line, for tests that do not parse or cannot be run."""
     with long_integers():
         if len(task.tests) > MAX_TESTS_CHARS:
             raise InputError(f"the tests have {len(task.tests)} characters, {MAX_TESTS_CHARS} are allowed")
         entry = task.entry_point or _from_prompt(task.prompt)
         if task.tests.strip():
-            found = _read(_sources(task.tests.replace("\r\n", "\n").replace("\r", "\n")), entry)
+            found = _read(_sources(task.tests.replace("\r\n", "\n").replace("\r", "\n")), entry, direct)
         elif not task.examples:
             read = words.read(task.prompt, task.entry_point)
             entry = task.entry_point or read.entry_point or entry
-            found = _read([each.source for each in read.found], entry)
+            found = _read([each.source for each in read.found], entry, direct)
         else:
             found = Suite(entry)
         entry = entry or found.entry_point
@@ -67,40 +69,62 @@ def _sources(tests: str) -> list[str]:
     return [tests]
 
 
-def _read(sources: Iterable[str], entry: str | None) -> Suite:
+def _read(sources: Sequence[str], entry: str | None, direct: bool) -> Suite:
     """Read sources, each Python or a doctest session: direct cases where all of them are direct, else statements."""
-    direct: list[Case] | None = []
+    read = [_parsed(source) for source in sources]
+    if direct and (cases := _direct(read, entry)):
+        names = {each for tree, _ in read if tree is not None for each in _free_names(tree)} | {
+            case.name for case in cases
+        }
+        likely = entry or cases[0].name
+        return Suite(_function(likely, entry), cases=tuple(cases), names=_with(names, entry))
     statements: list[Statement] = []
-    names: set[str] = set()
     trees: list[ast.Module] = []
-    for source in sources:
-        try:
-            tree = syntax.parse(source)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            found = doctests.examples(source)
+    for source, (tree, found) in zip(sources, read, strict=True):
+        if tree is None:
             statements.append(_session(source, found))
             trees += _example_trees(found)
-            cases = direct_session(found)
         else:
             statements += _statements(tree, entry)
             trees.append(tree)
             for docstring in doctests.docstrings(tree):
                 trees += _example_trees(doctests.examples(docstring))
-            cases = direct_cases(tree, entry)
-        direct = None if direct is None or cases is None else direct + cases
     whole = ast.Module([node for tree in trees for node in tree.body], [])
-    names = _free_names(whole) | ({entry} if entry and entry.isidentifier() else set())
+    names = _free_names(whole)
     if not any(each.cases for each in statements):
         statements = [_counted(each) for each in statements]
-    likely = entry or (direct[0].name if direct else _likely(whole, names))
     return Suite(
-        likely if likely is None or likely.isidentifier() or entry else None,
-        cases=tuple(direct or ()),
+        _function(entry or _likely(whole, names), entry),
         statements=tuple(statements),
-        names=tuple(sorted(names)),
-        stands_for=bool(direct),
+        names=_with(names, entry),
         uncarried=_uncarried(whole),
     )
+
+
+def _parsed(source: str) -> tuple[ast.Module | None, list[doctests.Example]]:
+    """A source as Python, or else as the examples of a session."""
+    try:
+        return syntax.parse(source), []
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None, doctests.examples(source)
+
+
+def _direct(read: Sequence[tuple[ast.Module | None, list[doctests.Example]]], entry: str | None) -> list[Case] | None:
+    cases: list[Case] = []
+    for tree, found in read:
+        some = direct_session(found) if tree is None else direct_cases(tree, entry)
+        if some is None:
+            return None
+        cases += some
+    return cases
+
+
+def _function(likely: str | None, entry: str | None) -> str | None:
+    return likely if likely is None or likely.isidentifier() or entry else None
+
+
+def _with(names: set[str], entry: str | None) -> tuple[str, ...]:
+    return tuple(sorted(names | ({entry} if entry and entry.isidentifier() else set())))
 
 
 def _counted(statement: Statement) -> Statement:
@@ -185,7 +209,7 @@ def _asserting(tree: ast.Module) -> set[str]:
     """Names of the functions and methods that assert, themselves or through others, and of asserting unittest methods."""
     bodies = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     found = {name for name, node in bodies.items() if any(isinstance(part, ast.Assert) for part in ast.walk(node))}
-    found |= {name for node in ast.walk(tree) for name in _calls(node) if re.match(r"assert[A-Z_]", name)}
+    found |= {name for name in _calls(tree) if re.match(r"assert[A-Z_]", name)}
     while more := {name for name, node in bodies.items() if name not in found and _calls(node) & found}:
         found |= more
     return found
@@ -245,7 +269,8 @@ def _defined(tree: ast.Module) -> set[str]:
 def _free_names(tree: ast.Module) -> set[str]:
     """Names the tests use and neither define nor find among the builtins: the candidate's."""
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
-    return {name for name in used - _defined(tree) if not hasattr(builtins, name)}
+    used = {name for name in used if not hasattr(builtins, name)}
+    return used - _defined(tree) if used else used
 
 
 def _likely(tree: ast.Module, names: set[str]) -> str | None:

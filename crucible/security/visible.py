@@ -24,8 +24,7 @@ class Visible(NamedTuple):
 def visible(task: Task) -> Visible:
     """Raises InputError for tests that do not parse."""
     suite = parse_suite(task)
-    statements = () if suite.stands_for else suite.statements
-    keys = [text for each in statements for _, text in each.cases]
+    keys = [text for each in suite.statements for _, text in each.cases]
     shown = (*(_shown(case) for case in suite.cases), *(" ".join(text.split())[: words.MAX_SHOWN] for text in keys))
     if task.tests.strip() or task.examples:
         return Visible(shown)

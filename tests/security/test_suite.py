@@ -38,7 +38,7 @@ def test_plain_asserts_are_direct(test: str, args: tuple[object, ...], expected:
         "assert f(1) > 2",
         "assert f(g(1)) == 2",
         "assert set(f(1)) == {1}",
-        "x = 1\nassert f(x) == 2",
+        "x = 1 + 1\nassert f(x) == 2",
         "for i in range(3): assert f(i) == i",
         "assert f(*[1]) == 2",
         "assert f(1) == 2 == f(3)",
@@ -49,6 +49,46 @@ def test_the_rest_goes_to_the_tester(test: str) -> None:
     assert found.cases == () and found.total == 1 and "f" in found.names
 
 
+@pytest.mark.parametrize(
+    ("tests", "calls"),
+    [
+        ("x = 1\nassert f(x) == 2\nassert f(x, [x]) == 3", ["f(1)", "f(1, [1])"]),
+        ("METADATA = {}\nimport math\nassert f(1) == 2", ["f(1)"]),
+        (
+            "given = {'n': [1]}\nassert f(**given) == 2\ngiven = {'n': 2}\nassert f(**given) == 2",
+            ["f(n=[1])", "f(n=2)"],
+        ),
+        ("s = Solution()\nassert s.f(1) == 2\nassert s.f(2) == 3", ["s.f(1)", "s.f(2)"]),
+    ],
+)
+def test_values_that_have_names_are_written_out(tests: str, calls: list[str]) -> None:
+    found = suite(tests, entry_point="f")
+    assert [case.shown for case in found.cases] == calls and not found.statements
+
+
+def test_methods_of_one_object_are_calls_of_one_object() -> None:
+    found = suite("s = Solution()\nassert s.f(1) == 2\nassert s.f(2) == 3")
+    assert {(case.name, case.bound) for case in found.cases} == {("Solution().f", True)}
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "x = [1]\nassert f(x) == 2\nassert f(x) == 3",  # the first call may have changed it
+        "s = S()\nassert s.f(1) == 2\nassert s.g() == 3",  # one object, two methods
+        "s = S()\nassert s.f(1) == 2\ns = S()\nassert s.f(1) == 2",
+        "from f import f\nassert f(1) == 2",
+        "from math import *\nassert sqrt(4) == 2",
+        "import math\nassert math.sqrt(4) == 2",
+        "f = max\nassert f(1, 2) == 2",
+        "def f(x): return 2\nassert f(1) == 2",
+    ],
+)
+def test_what_depends_on_more_than_values_is_run_as_it_stands(tests: str) -> None:
+    found = suite(tests)
+    assert not found.cases and found.total
+
+
 def test_the_entry_point_is_read_off_the_prompt_or_the_tests() -> None:
     assert suite(prompt="def helper(x): ...\ndef wanted(x): ...").entry_point == "wanted"
     assert suite("assert g(1) == 1").entry_point == "g"
@@ -56,8 +96,10 @@ def test_the_entry_point_is_read_off_the_prompt_or_the_tests() -> None:
 
 
 def test_humaneval_form_gets_its_call() -> None:
-    found = suite("def check(candidate):\n    assert candidate(1) == 1", entry_point="f")
-    assert found.statements[-1].source == "check(f)" and found.total == 1
+    tests = "def check(candidate):\n    assert candidate(1) == 1"
+    found = suite(tests, entry_point="f")
+    assert [(case.name, case.shown, case.bound) for case in found.cases] == [("f", "f(1)", True)]
+    assert parse_suite(Task(prompt="p", tests=tests, entry_point="f"), direct=False).statements[-1].source == "check(f)"
 
 
 def test_asserts_and_doctests_in_a_prompt_count_where_there_are_no_others() -> None:

@@ -137,3 +137,9 @@ def test_a_main_guard_in_the_tests_is_run(sandbox: Sandbox) -> None:
     tests = "def test_f():\n    assert f(1) == 2\nif __name__ == '__main__':\n    test_f()\n"
     assert judged(sandbox, "def f(x): return x", tests).verdict == "fail"
     assert judged(sandbox, "def f(x): return x + 1", tests).verdict == "pass"
+
+
+def test_names_that_the_tests_import_by_a_star_are_not_put_over_the_programs(sandbox: Sandbox) -> None:
+    code = "mod = 7\n\ndef f(n):\n    return n % mod"
+    verdict = judged(sandbox, code, "from operator import *\nassert f(9) + 0 == add(1, 1)", entry_point="f")
+    assert (verdict.verdict, verdict.trust, verdict.method) == ("pass", "full", "relay")
