@@ -215,9 +215,9 @@ def main():
         if order["mode"] == "candidate":
             candidate(pipe, order["code"])
         elif order["mode"] == "tester":
-            tester(pipe, order["statements"], order["names"], order["token"])
+            tester(pipe, order["statements"], order["imports"], order["names"], order["token"])
         else:
-            together(pipe, order["code"], order["statements"], order["token"])
+            together(pipe, order["code"], order["statements"], order["imports"], order["token"])
 
 
 main()

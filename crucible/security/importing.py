@@ -1,6 +1,5 @@
 """What tests may import: the program beside them under any name, and no library that the sandbox lacks. Follows guest.py."""
 
-import ast
 import importlib.abc
 import importlib.machinery
 import sys
@@ -48,33 +47,6 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         name = module.__name__.partition(".")[0]
         is_library = name in LIBRARIES
         module.__getattr__ = (lambda attribute: absent(name, attribute)) if is_library else self.program.__getattr__
-
-
-def imported(statements):
-    """The modules that the tests import, with the packages they are in."""
-    names = set()
-    for source, kind, _ in statements:
-        if kind == "code":
-            tree = ast.parse(source)
-        elif kind == "doctest":
-            tree = ast.parse("\n".join(line.strip()[4:] for line in source.splitlines() if is_import(line)))
-        else:
-            continue
-        for node in ast.walk(tree):
-            found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            found += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            names |= {name.rsplit(".", dots)[0] for name in found for dots in range(name.count(".") + 1)}
-    return names
-
-
-def is_import(line):
-    if not line.strip().startswith((">>> import ", ">>> from ")):
-        return False
-    try:
-        ast.parse(line.strip()[4:])
-    except SyntaxError:
-        return False
-    return True
 
 
 def stand_in(name, module, is_package):

@@ -21,6 +21,7 @@ from crucible import syntax
 from crucible.security.asked import MAX_SHOWN, Suite
 from crucible.security.base import Sandbox
 from crucible.security.candidate import LOST, MAX_MESSAGE, Candidate, Reply
+from crucible.security.compiled import compiled
 from crucible.security.text import one_line
 from crucible.security.wire import WireError
 from crucible.types import CaseResult, CaseStatus, Limits
@@ -63,12 +64,14 @@ def between_two(sandbox: Sandbox, candidate: Candidate, suite: Suite, limits: Li
     if loaded.status != "pass":
         return reports.outcome(loaded, None)
     lost: Reply | None = None
+    tests = compiled(suite, everywhere=True)
     with sandbox.open(limits) as tester:
         tester.order(
             "tester",
             candidate.allowance,
             runtime=runtime("peer.py", "importing.py", "runner.py", "tester.py"),
-            statements=reports.statements,
+            statements=tests.statements,
+            imports=tests.imports,
             names=list(suite.names),
             token=reports.token,
         )
@@ -101,8 +104,13 @@ def between_two(sandbox: Sandbox, candidate: Candidate, suite: Suite, limits: Li
 def in_process(candidate: Candidate, suite: Suite) -> Outcome:
     """Run the tests in the candidate's process, as Python itself would."""
     reports = _Reports(suite, secrets.token_hex(16))
+    tests = compiled(suite, everywhere=False)
     loaded = candidate.load(
-        "together", runtime=runtime("importing.py", "runner.py"), statements=reports.statements, token=reports.token
+        "together",
+        runtime=runtime("importing.py", "runner.py"),
+        statements=tests.statements,
+        imports=tests.imports,
+        token=reports.token,
     )
     lost: Reply | None = None
     if loaded.status == "pass" and (loaded.said or {}).get("token") != reports.token:
@@ -126,7 +134,6 @@ class _Reports:
 
     def __init__(self, suite: Suite, token: str) -> None:
         self.token = token
-        self.statements = [[each.source, each.kind, [key for key, _ in each.cases]] for each in suite.statements]
         self._suite = suite
         self._shown = {(number, key): text for number, each in enumerate(suite.statements) for key, text in each.cases}
         self._cases: dict[Key, CaseResult] = {}
@@ -142,7 +149,7 @@ class _Reports:
         texts = (said.get("expected"), said.get("actual"), said.get("skipped"))
         return (
             type(said.get("case")) is int
-            and 0 <= said["case"] < len(self.statements)
+            and 0 <= said["case"] < len(self._suite.statements)
             and type(said.get("ok")) is bool
             and type(said.get("key")) is str
             and type(said.get("message")) is str
@@ -186,7 +193,7 @@ class _Reports:
                 status, message = "skipped", ""
         cases |= self._cases  # what failed without being a case; tests of a base class from elsewhere
         if lost is not None and all(case.status == "pass" for case in cases.values()):
-            cases[len(self.statements), ""] = CaseResult(status=lost.status, call="", message=lost.message)
+            cases[len(self._suite.statements), ""] = CaseResult(status=lost.status, call="", message=lost.message)
         return Outcome(loaded, cases, frozenset(self._skipped), self._doubt)
 
 

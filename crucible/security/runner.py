@@ -4,42 +4,18 @@ The tests are written for a program beside them: its names are put among theirs,
 not exist is the program. Each report carries the token of its order.
 """
 
-import ast
 import builtins
+import marshal
 import posix
 import sys
-
-
-class Recording(ast.NodeTransformer):
-    """Turns `a == b` into a call that returns the same and remembers what was compared."""
-
-    def __init__(self, everywhere):
-        self.everywhere = everywhere
-
-    def visit_Assert(self, node):
-        if not self.everywhere:
-            node.test = self.recorded(node.test)
-            return node
-        return self.generic_visit(node)
-
-    def visit_Compare(self, node):
-        self.generic_visit(node)
-        return self.recorded(node) if self.everywhere else node
-
-    def recorded(self, node):
-        if not (isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.ops[0], ast.Eq)):
-            return node
-        call = ast.Call(ast.Name("__same__", ast.Load()), [node.left, node.comparators[0]], [])
-        return ast.copy_location(call, node)
 
 
 class Runner:
     """Runs statements in `module`. begin: called before each case; doubt: whether its result rests on less than a value."""
 
-    def __init__(self, pipe, module, token, everywhere=False):
-        self.pipe, self.module, self.token, self.everywhere = pipe, module, token, everywhere
+    def __init__(self, pipe, module, token):
+        self.pipe, self.module, self.token = pipe, module, token
         self.names = module.__dict__
-        self.flags = 0
         self.compared = None
         self.starred = set()
         self.number = 0
@@ -97,28 +73,11 @@ class Runner:
 
     # ---- the kinds of statements
 
-    def run_code(self, source, keys):
-        self.guarded("", lambda: self.execute(source), bool(keys))
+    def run_code(self, code, keys):
+        self.guarded("", lambda: exec(marshal.loads(code), self.names), bool(keys))
 
-    def execute(self, source):
-        digits = sys.get_int_max_str_digits()
-        sys.set_int_max_str_digits(0)
-        try:
-            tree = ast.parse(source)
-            for node in tree.body:
-                if isinstance(node, ast.ImportFrom) and node.module == "__future__":
-                    import __future__
-
-                    for alias in node.names:
-                        self.flags |= getattr(__future__, alias.name).compiler_flag
-            tree = ast.fix_missing_locations(Recording(self.everywhere).visit(tree))
-            code = compile(tree, "tests.py", "exec", self.flags, True)
-        finally:
-            sys.set_int_max_str_digits(digits)
-        if isinstance(tree.body[0], ast.ImportFrom) and tree.body[0].names[0].name == "*":
-            self.import_star(code)
-        else:
-            exec(code, self.names)
+    def run_star(self, code, keys):
+        self.guarded("", lambda: self.import_star(marshal.loads(code)), bool(keys))
 
     def import_star(self, code):
         """`from … import *` in the tests takes nothing from the program: beside it are the tests, not after it."""
@@ -329,7 +288,7 @@ def shown(value):
         return f"<repr raises {type(error).__name__}>"
 
 
-def together(pipe, code, statements, token):
+def together(pipe, code, statements, imports, token):
     """Run the tests in the program's process, as Python itself would. What is reported is the program's claim: it could
     find the pipe and the token, which it is not handed."""
     sink = 64 + int.from_bytes(posix.urandom(1), "big") // 2
@@ -338,14 +297,13 @@ def together(pipe, code, statements, token):
     pipe.sink = sink
     try:
         module = load(code, "solution")
-        names = imported(statements)
-        sys.meta_path.append(Finder(names))
-        for name in sorted(names):
+        sys.meta_path.append(Finder(imports))
+        for name in imports:
             try:
                 __import__(name)
             except ImportError:
                 if name.partition(".")[0] not in LIBRARIES:
-                    stand_in(name, module, is_package=any(other.startswith(f"{name}.") for other in names))
+                    stand_in(name, module, is_package=any(other.startswith(f"{name}.") for other in imports))
         pipe.write({"value": True, "token": token})
     except BaseException as error:
         pipe.write(failure(error))

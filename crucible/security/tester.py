@@ -23,7 +23,7 @@ class RelayRunner(Runner):
     """Knows what a result rests on: "claimed" where the program's own word decided, "low" where True stood for 1."""
 
     def __init__(self, pipe, module, token, peer):
-        super().__init__(pipe, module, token, everywhere=True)
+        super().__init__(pipe, module, token)
         self.peer, self.weak = peer, False
 
     def begin(self):
@@ -54,13 +54,13 @@ class RelayRunner(Runner):
         super().run_unittest(source, keys)
 
 
-def tester(pipe, statements, names, token):
+def tester(pipe, statements, imports, names, token):
     """Run the tests here, against the program in another sandbox."""
     peer = TesterPeer(pipe, None)
     peer.module = type(sys)("__main__")
     peer.module.__getattr__ = lambda name: stub(peer, name)
     runner = RelayRunner(pipe, peer.module, token, peer)
-    sys.meta_path.append(Finder(imported(statements), peer.module))
+    sys.meta_path.append(Finder(imports, peer.module))
     for name in names:
         try:
             peer.module.__dict__[name] = stub(peer, name)
