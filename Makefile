@@ -37,7 +37,7 @@ test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 thorough: $(READY)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --thorough tests/security/test_differential.py tests/security/test_forgeries.py
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --thorough tests/security/judge/test_differential.py tests/security/judge/test_forgeries.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -37,9 +37,9 @@ from crucible.models.lora import convert
 from crucible.models.native import program
 from crucible.models.weights import to_safetensors
 from crucible.nodes.generate import direct_prompt
-from crucible.security.judge import SandboxJudge
-from crucible.security.pool import WarmPool
-from crucible.security.probe import select_sandbox
+from crucible.security.judge.judge import SandboxJudge
+from crucible.security.sandbox.pool import WarmPool
+from crucible.security.sandbox.probe import select_sandbox
 from crucible.security.validator import load_validator
 
 Kind = Literal["harmful", "gaming", "right"]

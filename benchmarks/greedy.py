@@ -26,9 +26,9 @@ from crucible.nodes.extract import extract_for
 from crucible.nodes.prompts import render
 from crucible.problems.problem import Problem
 from crucible.problems.sets import load
-from crucible.security.judge import SandboxJudge
-from crucible.security.pool import WarmPool
-from crucible.security.probe import select_sandbox
+from crucible.security.judge.judge import SandboxJudge
+from crucible.security.sandbox.pool import WarmPool
+from crucible.security.sandbox.probe import select_sandbox
 from crucible.stats import wilson
 from crucible.types import Completion, Message, Sampling
 

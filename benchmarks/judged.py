@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crucible.errors import CrucibleError
-from crucible.security.judge import SandboxJudge
-from crucible.security.pool import WarmPool
-from crucible.security.probe import select_sandbox
+from crucible.security.judge.judge import SandboxJudge
+from crucible.security.sandbox.pool import WarmPool
+from crucible.security.sandbox.probe import select_sandbox
 from crucible.types import Limits, Task
 
 REFERENCE = "canonical_solution"

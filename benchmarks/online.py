@@ -43,9 +43,9 @@ from crucible.models.weights import to_safetensors
 from crucible.nodes.generate import direct_prompt
 from crucible.nodes.recipe import INSIDE_FENCE, Recipe
 from crucible.rewards import Rewards
-from crucible.security.judge import SandboxJudge
-from crucible.security.pool import WarmPool
-from crucible.security.probe import select_sandbox
+from crucible.security.judge.judge import SandboxJudge
+from crucible.security.sandbox.pool import WarmPool
+from crucible.security.sandbox.probe import select_sandbox
 from crucible.security.validator import load_validator
 from crucible.stats import bootstrap, sign_test
 from crucible.types import Rule

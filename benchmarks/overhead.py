@@ -18,8 +18,8 @@ from typing import Any
 from crucible.app import Crucible
 from crucible.config import Paths, load_settings
 from crucible.models.scripted import ScriptedModel
-from crucible.security.judge import SandboxJudge
-from crucible.security.probe import select_sandbox
+from crucible.security.judge.judge import SandboxJudge
+from crucible.security.sandbox.probe import select_sandbox
 from crucible.types import Task, Verdict
 
 CYCLES = 10

@@ -16,8 +16,8 @@ import time
 
 import psutil
 
-from crucible.security.judge import SandboxJudge
-from crucible.security.probe import select_sandbox
+from crucible.security.judge.judge import SandboxJudge
+from crucible.security.sandbox.probe import select_sandbox
 from crucible.types import Limits, Task
 
 LATE_S = 1.0

@@ -29,9 +29,9 @@ from crucible.models.catalogue import catalogue
 from crucible.models.syntax import SyntaxModel
 from crucible.problems.problem import Problem
 from crucible.problems.sets import load
-from crucible.security.judge import SandboxJudge
-from crucible.security.pool import WarmPool
-from crucible.security.probe import select_sandbox
+from crucible.security.judge.judge import SandboxJudge
+from crucible.security.sandbox.pool import WarmPool
+from crucible.security.sandbox.probe import select_sandbox
 from crucible.security.validation.source import first_error
 from crucible.stats import bootstrap, sign_test
 from crucible.types import Completion, Message, Sampling

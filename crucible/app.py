@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from crucible.errors import InputError, RefusedError, SandboxUnavailableError
 from crucible.guards import JUDGED, RecordingApprover, RedactingStore, guarded, prepare, secrets_in
-from crucible.security.audit import AuditLog
-from crucible.security.visible import with_entry_point
+from crucible.security.judge.visible import with_entry_point
+from crucible.security.trust.audit import AuditLog
 from crucible.types import Episode, Event, HiddenTests, Task
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from crucible.nodes.registry import NodeSpec
     from crucible.orchestrator.checkpoints import RunStore
     from crucible.orchestrator.run import Run
-    from crucible.security.approval import Approver
     from crucible.security.base import Judge, Sandbox
-    from crucible.security.ratelimit import TokenBucket
+    from crucible.security.trust.approval import Approver
+    from crucible.security.trust.ratelimit import TokenBucket
 
 __all__ = ["Crucible", "prepare", "served"]
 
@@ -242,7 +242,7 @@ class Crucible:
 
     @cached_property
     def _bucket(self) -> TokenBucket | None:
-        from crucible.security.ratelimit import TokenBucket
+        from crucible.security.trust.ratelimit import TokenBucket
 
         rate = self.settings.tools.solves_per_minute
         return TokenBucket(rate) if rate is not None else None
@@ -274,7 +274,7 @@ class Crucible:
     def judge(self) -> Judge:
         if self._given.judge is not None:
             return self._given.judge
-        from crucible.security.judge import SandboxJudge
+        from crucible.security.judge.judge import SandboxJudge
 
         return SandboxJudge(self.sandbox, low_trust=self.settings.sandbox.low_trust)
 
@@ -283,14 +283,14 @@ class Crucible:
         """The sandbox given, else one that this machine was observed to hold, its next sandboxes started ahead."""
         if self._given.sandbox is not None:
             return self._given.sandbox
-        from crucible.security.pool import WarmPool
-        from crucible.security.probe import select_sandbox
+        from crucible.security.sandbox.pool import WarmPool
+        from crucible.security.sandbox.probe import select_sandbox
 
         return WarmPool(select_sandbox(self.settings.sandbox.tier))
 
     @cached_property
     def approver(self) -> Approver:
-        from crucible.security.approval import approver_of
+        from crucible.security.trust.approval import approver_of
 
         return self._given.approver or approver_of(self.settings.cycles)
 
@@ -300,8 +300,8 @@ class Crucible:
 
         from crucible.models.syntax import SyntaxModel
         from crucible.nodes.base import Context
-        from crucible.security.approval import RefusingApprover
-        from crucible.security.judge import NoJudge
+        from crucible.security.judge.judge import NoJudge
+        from crucible.security.trust.approval import RefusingApprover
         from crucible.security.validation.source import first_error
         from crucible.security.validator import load_validator
 
@@ -349,7 +349,7 @@ class Crucible:
 
     def close(self) -> None:
         """Stop the engine and close the stores this object made. A second call does nothing."""
-        from crucible.security.pool import WarmPool
+        from crucible.security.sandbox.pool import WarmPool
 
         made = self.__dict__
         if "model" in made and self._given.model is None:

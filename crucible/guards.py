@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 from crucible.errors import InputError
 from crucible.models.base import Model, OnDelta, leaves_machine
 from crucible.models.wrapped import WrappedModel
-from crucible.security.audit import AuditLog, os_user
 from crucible.security.fingerprint import fingerprint, prompt_id
-from crucible.security.secrets import redact, redacted
 from crucible.security.text import is_broken, mended
+from crucible.security.trust.audit import AuditLog, os_user
+from crucible.security.trust.secrets import redact, redacted
 from crucible.types import Approval, Completion, Episode, Feedback, Hit, Message, Sampling, Task
 
 if TYPE_CHECKING:
     from crucible.memory.base import EpisodeStore, MemoryStats
-    from crucible.security.approval import Approver
+    from crucible.security.trust.approval import Approver
 
 JUDGED = ("python",)
 """Languages whose programs the built-in judge runs."""
@@ -39,7 +39,7 @@ def prepare(task: Task, *, judged: Collection[str] | None = JUDGED) -> Task:
     judged: languages that the judge runs; None for a judge that the caller brought, which knows itself.
     Raises InputError for what cannot be worked.
     """
-    from crucible.security.suite import parse_suite
+    from crucible.security.judge.suite import parse_suite
     from crucible.security.validator import languages
 
     if not task.prompt.strip():

@@ -16,7 +16,7 @@ from crucible.app import Crucible
 from crucible.config import Paths, Settings, load_settings
 from crucible.models.scripted import ScriptedModel
 from crucible.security.base import Sandbox
-from crucible.security.probe import select_sandbox
+from crucible.security.sandbox.probe import select_sandbox
 from crucible.types import Task
 
 DOUBLE = Task(

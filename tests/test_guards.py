@@ -13,9 +13,9 @@ from crucible.errors import InputError, RateLimitedError, StoreError
 from crucible.guards import MAX_CONSTRAINTS, MAX_PROMPT_CHARS, RecordingApprover, RedactingModel
 from crucible.models.openai import OpenAIModel
 from crucible.models.scripted import ScriptedModel
-from crucible.security.approval import approver_for
-from crucible.security.audit import AuditLog, os_user
 from crucible.security.base import Sandbox
+from crucible.security.trust.approval import approver_for
+from crucible.security.trust.audit import AuditLog, os_user
 from crucible.types import Approval, Completion, Event, Message, Sampling, Task
 from tests.conftest import DOUBLE, RIGHT, Solver, settings_at
 

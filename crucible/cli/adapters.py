@@ -75,7 +75,7 @@ def remove(spec: SpecArgument) -> int:
     from crucible.finetune.gate import Gate
     from crucible.finetune.store import FinetuneStore
     from crucible.models.adapters import AdapterStore
-    from crucible.security.audit import AuditLog
+    from crucible.security.trust.audit import AuditLog
 
     paths = load_settings().paths
     store = AdapterStore(paths.adapters)

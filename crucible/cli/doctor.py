@@ -98,7 +98,7 @@ def _sglang(settings: Settings) -> str:
 
 
 def _sandbox(settings: Settings) -> str:
-    from crucible.security.probe import select_sandbox
+    from crucible.security.sandbox.probe import select_sandbox
 
     return f"tier {select_sandbox(settings.sandbox.tier).tier}, as a canary program observed it"
 
@@ -131,7 +131,7 @@ def _runs(settings: Settings) -> str:
 
 def _audit(settings: Settings) -> str:
     from crucible.errors import StoreError
-    from crucible.security.audit import AuditLog
+    from crucible.security.trust.audit import AuditLog
 
     report = AuditLog(settings.paths.audit).verify()
     if not report.ok:

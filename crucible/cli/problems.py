@@ -140,9 +140,9 @@ def validate(
     from crucible.problems.fields import ProblemError
     from crucible.problems.sets import load
     from crucible.problems.validate import Complaint
-    from crucible.security.judge import SandboxJudge
-    from crucible.security.pool import WarmPool
-    from crucible.security.probe import select_sandbox
+    from crucible.security.judge.judge import SandboxJudge
+    from crucible.security.sandbox.pool import WarmPool
+    from crucible.security.sandbox.probe import select_sandbox
 
     results, unreadable = [], False
     with WarmPool(select_sandbox()) as sandbox:

@@ -32,7 +32,7 @@ ProfileOption = Annotated[
 def check(tier: TierOption = "auto", profile: ProfileOption = "function", as_json: JsonOption = False) -> int:
     """Run canary programs in the sandbox and report what they could and could not do. Exit 1 if a promise is broken."""
     from crucible.cli.output import print_json
-    from crucible.security.probe import observe, sandboxes
+    from crucible.security.sandbox.probe import observe, sandboxes
     from crucible.security.text import one_line
 
     report, failure = None, None
@@ -68,7 +68,7 @@ def run(
     import sys
 
     from crucible.cli.output import print_json, say
-    from crucible.security.probe import select_sandbox
+    from crucible.security.sandbox.probe import select_sandbox
     from crucible.security.text import printable
     from crucible.types import Limits
 
@@ -95,8 +95,8 @@ def judge(
     from crucible.app import prepare
     from crucible.cli.output import print_json, say
     from crucible.cli.taskfile import read_task
-    from crucible.security.judge import SandboxJudge
-    from crucible.security.probe import select_sandbox
+    from crucible.security.judge.judge import SandboxJudge
+    from crucible.security.sandbox.probe import select_sandbox
     from crucible.security.text import one_line
 
     found = read_task(task)

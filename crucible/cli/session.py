@@ -22,7 +22,7 @@ def run(context: typer.Context) -> None:
     from crucible.cli.view import SolveView, TerminalApprover
     from crucible.config import load_settings
     from crucible.errors import CancelledError, CrucibleError
-    from crucible.security.approval import approver_of
+    from crucible.security.trust.approval import approver_of
 
     settings = load_settings()
     say(f"Crucible with {settings.model.name}. /help shows what you can type.")

@@ -133,7 +133,7 @@ def work(
     from crucible.app import Crucible
     from crucible.cli.output import stderr
     from crucible.cli.view import SolveView, TerminalApprover
-    from crucible.security.approval import approver_of
+    from crucible.security.trust.approval import approver_of
 
     console = Console(quiet=True) if as_json else stderr()
     interactive = sys.stdin.isatty() and console.is_terminal and not as_json
@@ -180,7 +180,7 @@ def report(episode: Episode, *, out: Path | None, as_json: bool) -> int:
 
 def summary(episode: Episode) -> dict[str, Any]:
     """`solve --json`: the fields a program may rely on."""
-    from crucible.security.visible import visible
+    from crucible.security.judge.visible import visible
 
     verdict = episode.hidden_verdict or episode.verdict
     shown = visible(episode.task)

@@ -18,8 +18,8 @@ from typing import Literal, NamedTuple
 from crucible.finetune.contamination import Contamination
 from crucible.nodes.generate import AFTER_THE_PROGRAM, direct_prompt, stops
 from crucible.nodes.recipe import INSIDE_FENCE, Recipe
-from crucible.security.secrets import REDACTED, redact
-from crucible.security.visible import has_tests
+from crucible.security.judge.visible import has_tests
+from crucible.security.trust.secrets import REDACTED, redact
 from crucible.types import Attempt, Episode, Frozen, Message, Task, Verdict
 
 Kind = Literal["sft", "dpo", "online"]

@@ -20,7 +20,7 @@ from crucible.nodes.extract import extract_for
 from crucible.nodes.generate import direct_prompt
 from crucible.nodes.recipe import Recipe
 from crucible.security.base import Judge
-from crucible.security.secrets import redact
+from crucible.security.trust.secrets import redact
 from crucible.stats import mcnemar, pass_at_k, sign_test
 from crucible.types import Completion, Feedback, Frozen, Sampling, Task
 

@@ -18,7 +18,7 @@ from crucible.finetune.dataset import Dataset
 from crucible.finetune.person import asked
 from crucible.finetune.records import Evaluation, Measured, Proposal, Trained
 from crucible.finetune.store import FinetuneStore
-from crucible.security.audit import AuditLog
+from crucible.security.trust.audit import AuditLog
 from crucible.types import Frozen
 
 State = Literal["proposed", "approved", "rejected", "trained", "evaluated", "promoted", "replaced", "rolled back"]

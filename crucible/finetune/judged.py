@@ -10,7 +10,7 @@ from crucible.nodes.extract import extract_for
 from crucible.nodes.recipe import Recipe
 from crucible.rewards import RewardInput, Rewards
 from crucible.security.base import Judge
-from crucible.security.visible import has_tests
+from crucible.security.judge.visible import has_tests
 from crucible.types import Feedback, Task
 
 Validate = Callable[[str], tuple[Feedback, ...]]

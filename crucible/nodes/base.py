@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from crucible.config import CyclesSettings, MemorySettings, ModelSettings, RewardSettings, ToolsSettings
     from crucible.memory.base import EpisodeStore
     from crucible.models.base import Model
-    from crucible.security.approval import Approver
     from crucible.security.base import Judge
+    from crucible.security.trust.approval import Approver
 
 Update = Mapping[str, Any]
 """The State keys a node changes."""

@@ -7,7 +7,7 @@ import uuid
 from crucible.nodes.base import BaseNode, Context, Update
 from crucible.nodes.policy import best_attempt, why_stop
 from crucible.rewards import RewardInput, Rewards
-from crucible.security.visible import has_tests
+from crucible.security.judge.visible import has_tests
 from crucible.types import Attempt, Episode, State, Status, Tokens
 
 

@@ -23,7 +23,7 @@ from crucible.nodes.registry import NodeSpec
 from crucible.orchestrator.checkpoints import RunRequest, RunStore
 from crucible.orchestrator.graph import build
 from crucible.rewards import RewardInput, tests
-from crucible.security.visible import visible
+from crucible.security.judge.visible import visible
 from crucible.types import Attempt, Episode, Event, HiddenTests, State, Task, Verdict
 
 if TYPE_CHECKING:

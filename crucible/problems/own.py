@@ -26,9 +26,9 @@ from crucible.errors import InputError
 from crucible.problems.fields import Fields, ProblemError, first_problem
 from crucible.problems.problem import Problem
 from crucible.security import constraints
-from crucible.security.naming import named
-from crucible.security.suite import parse_suite
-from crucible.security.visible import has_tests
+from crucible.security.judge.naming import named
+from crucible.security.judge.suite import parse_suite
+from crucible.security.judge.visible import has_tests
 from crucible.types import Example, HiddenTests, Limits, Rule, Task
 
 FIELDS = [

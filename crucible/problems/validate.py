@@ -18,7 +18,7 @@ from crucible.errors import InputError
 from crucible.problems.problem import Problem
 from crucible.security import constraints
 from crucible.security.base import Judge
-from crucible.security.suite import parse_suite
+from crucible.security.judge.suite import parse_suite
 from crucible.types import Example, Task, Verdict
 
 SLOW = 0.5

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from crucible.main import app
-from crucible.security.audit import AuditLog
+from crucible.security.trust.audit import AuditLog
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07 \u202e [bold]x[/bold]\nforged line"
 

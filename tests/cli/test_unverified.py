@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from crucible.cli.taskfile import read_task
-from crucible.security.visible import visible
+from crucible.security.judge.visible import visible
 from crucible.types import Example, Task
 from tests.cli.test_commands import Crucible, crucible, script  # noqa: F401 - fixtures
 from tests.conftest import RIGHT, Solver

@@ -11,7 +11,7 @@ from crucible.finetune.gate import Gate
 from crucible.finetune.records import Estimate, Evaluation, Measured, Proposal, Trained, Training, digest
 from crucible.finetune.store import FinetuneStore
 from crucible.nodes.recipe import Recipe
-from crucible.security.audit import AuditLog
+from crucible.security.trust.audit import AuditLog
 from tests.finetune.episodes import solved
 
 BASE = "b" * 64

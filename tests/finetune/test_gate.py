@@ -15,7 +15,7 @@ import pytest
 from crucible.errors import InputError, RefusedError, StoreError
 from crucible.finetune.gate import Promotion
 from crucible.finetune.store import DATA, EVALUATION, PROPOSAL, TRAINED, FinetuneStore
-from crucible.security.audit import AuditLog
+from crucible.security.trust.audit import AuditLog
 from tests.finetune.proposals import BASE, evaluation, gate, proposed, trained
 from tests.finetune.terminal import answered, without_terminal
 

@@ -12,9 +12,9 @@ from crucible.finetune.judged import JudgedReward
 from crucible.nodes.recipe import Recipe
 from crucible.rewards import Rewards
 from crucible.security.base import Judge
-from crucible.security.judge import SandboxJudge
-from crucible.security.pool import WarmPool
-from crucible.security.probe import select_sandbox
+from crucible.security.judge.judge import SandboxJudge
+from crucible.security.sandbox.pool import WarmPool
+from crucible.security.sandbox.probe import select_sandbox
 from crucible.security.validator import load_validator
 from crucible.types import Message, Task, Verdict
 

@@ -10,7 +10,7 @@ A target is a module of this package with a `TARGET`.
 from __future__ import annotations
 
 TARGETS: dict[str, tuple[str, ...]] = {
-    "wire": ("crucible.security.wire", "crucible.security.session"),
+    "wire": ("crucible.security.sandbox.wire", "crucible.security.sandbox.session"),
     "validator": ("crucible.security.validator", "crucible.security.validation"),
     "toy": ("tests.fuzz.toy",),
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from crucible.security.wire import WireError, decode, encode
+from crucible.security.sandbox.wire import WireError, decode, encode
 from tests.fuzz import toy, validator, wire
 from tests.fuzz.target import Target
 

@@ -10,8 +10,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import cast
 
-from crucible.security.session import Launcher, Session, Start
-from crucible.security.wire import MAX_FRAME, TIGHT, Items, Opaque, WireError, decode, encode
+from crucible.security.sandbox.session import Launcher, Session, Start
+from crucible.security.sandbox.wire import MAX_FRAME, TIGHT, Items, Opaque, WireError, decode, encode
 from tests.fuzz.target import Target, timed
 
 

@@ -9,7 +9,7 @@ import pytest
 from crucible.app import Crucible
 from crucible.errors import InputError
 from crucible.models.scripted import ScriptedModel
-from crucible.security import probe
+from crucible.security.sandbox import probe
 from crucible.types import Event, Example, HiddenTests, Task
 from tests.conftest import DOUBLE, RIGHT, WRONG, Solver, settings_at
 
@@ -164,7 +164,7 @@ def test_the_same_seed_draws_the_same_samples(solver: Solver) -> None:
 def test_without_a_sandbox_nothing_runs_and_static_findings_are_still_given(
     own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crucible.security.sandbox.shutil.which", lambda *_, **__: None)
+    monkeypatch.setattr("crucible.security.sandbox.tiers.shutil.which", lambda *_, **__: None)
     probe._selected.cache_clear()
     answer = "```python\nimport os\ndef double(n):\n    os.system('true')\n    return n + n\n```"
     with Crucible(settings=settings_at(own_home), model=ScriptedModel([answer])) as app:

@@ -13,7 +13,7 @@ from crucible.problems import own
 from crucible.problems.fields import ProblemError
 from crucible.reading import parse_yaml
 from crucible.security.base import Sandbox
-from crucible.security.judge import SandboxJudge
+from crucible.security.judge.judge import SandboxJudge
 from crucible.types import Example, HiddenTests, Rule
 
 FULL = {

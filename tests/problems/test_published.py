@@ -11,8 +11,8 @@ from crucible.errors import InputError
 from crucible.problems.problem import Problem
 from crucible.problems.sets import load
 from crucible.security.base import Sandbox
-from crucible.security.judge import SandboxJudge
-from crucible.security.pool import WarmPool
+from crucible.security.judge.judge import SandboxJudge
+from crucible.security.sandbox.pool import WarmPool
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 SAMPLE = 15

@@ -10,7 +10,7 @@ import pytest
 from crucible.problems.problem import Problem
 from crucible.problems.sets import load
 from crucible.security.base import Sandbox
-from crucible.security.judge import SandboxJudge
+from crucible.security.judge.judge import SandboxJudge
 
 PROBLEMS = load("starter").problems
 

@@ -24,7 +24,7 @@ from crucible.problems.experience import Experience
 from crucible.problems.train import ALL_SOLVED, ENOUGH
 from crucible.problems.train_record import HISTORY, RESULTS, Trained
 from crucible.problems.train_report.plots import draw
-from crucible.security.audit import AuditLog
+from crucible.security.trust.audit import AuditLog
 from crucible.training import train
 from tests.conftest import settings_at
 from tests.memory.episodes import HashEncoder, episode

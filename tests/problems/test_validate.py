@@ -13,7 +13,7 @@ from crucible.problems.fields import ProblemError
 from crucible.problems.sets import load
 from crucible.problems.validate import Complaint, nothing, validate
 from crucible.security.base import Sandbox
-from crucible.security.judge import SandboxJudge
+from crucible.security.judge.judge import SandboxJudge
 from crucible.types import Example, Task
 
 pytestmark = pytest.mark.sandbox

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from crucible.security.base import Sandbox
 from crucible.security.constraints import check, problem_with, sentence
-from crucible.security.judge import SandboxJudge
+from crucible.security.judge.judge import SandboxJudge
 from crucible.types import Rule, Task
 
 HOLDS = [

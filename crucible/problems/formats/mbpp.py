@@ -7,7 +7,7 @@ from typing import Any
 from crucible.problems.fields import Fields
 from crucible.problems.formats.tests import parse
 from crucible.problems.problem import Problem
-from crucible.security.suite import parse_suite
+from crucible.security.judge.suite import parse_suite
 from crucible.types import HiddenTests, Task
 
 

@@ -18,8 +18,8 @@ from crucible.problems.fields import Fields
 from crucible.problems.formats.tests import first_asserts, parse
 from crucible.problems.problem import Problem
 from crucible.security.base import Sandbox
-from crucible.security.candidate import LOST, Candidate
-from crucible.security.wire import Opaque
+from crucible.security.judge.candidate import LOST, Candidate
+from crucible.security.sandbox.wire import Opaque
 from crucible.types import Example, HiddenTests, Limits, Task
 
 LIMITS = Limits(wall_s=30, cpu_s=30, memory_mib=2048)

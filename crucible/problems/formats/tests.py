@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from crucible import syntax
 from crucible.errors import InputError
 from crucible.problems.fields import ProblemError
-from crucible.security.suite import parse_suite
+from crucible.security.judge.suite import parse_suite
 from crucible.types import Task
 
 

@@ -18,7 +18,7 @@ from crucible.problems.formats.tests import first_methods, parse, with_preamble
 from crucible.problems.problem import Problem
 from crucible.problems.sets import load
 from crucible.security.base import Sandbox
-from crucible.security.judge import SandboxJudge
+from crucible.security.judge.judge import SandboxJudge
 
 IMPORTS = "from typing import *\nimport math\n\ndef pile(values):\n    return list(values)\n"
 UNITS = """import unittest

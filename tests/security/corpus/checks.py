@@ -286,7 +286,7 @@ def _jsonl(expect: Expect, outcome: Outcome) -> Iterator[str]:
 def records_of(text: str) -> dict[str, str]:
     """What Crucible's logs hold after one event each that quotes `text`."""
     from crucible.logs import RunLog
-    from crucible.security.audit import AuditLog
+    from crucible.security.trust.audit import AuditLog
 
     with tempfile.TemporaryDirectory() as folder:
         log, audit = RunLog(Path(folder), "debug"), AuditLog(Path(folder) / "audit.jsonl")

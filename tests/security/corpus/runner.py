@@ -18,8 +18,8 @@ from pydantic import BaseModel
 
 from crucible.errors import SandboxUnavailableError
 from crucible.security.base import Execution, Sandbox
-from crucible.security.judge import SandboxJudge
-from crucible.security.probe import select_sandbox
+from crucible.security.judge.judge import SandboxJudge
+from crucible.security.sandbox.probe import select_sandbox
 from crucible.security.validator import validate
 from crucible.types import Example, Limits, Task, Verdict
 from tests.security.corpus.checks import CLIPPED, Outcome, failures
