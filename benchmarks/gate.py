@@ -29,7 +29,6 @@ from crucible.finetune.evaluate import Evaluator, Score, Trial, compare
 from crucible.finetune.gate import decide
 from crucible.finetune.records import EvaluationSettings, Training
 from crucible.finetuning.parts import safety_trials
-from crucible.journal import Journal
 from crucible.models.catalogue import resolve
 from crucible.models.embedded import EmbeddedModel
 from crucible.models.files import ModelFile, locate
@@ -41,6 +40,7 @@ from crucible.security.judge.judge import SandboxJudge
 from crucible.security.sandbox.pool import WarmPool
 from crucible.security.sandbox.probe import select_sandbox
 from crucible.security.validator import load_validator
+from crucible.storage.journal import Journal
 
 Kind = Literal["harmful", "gaming", "right"]
 SLOTS = 8

@@ -14,15 +14,15 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from crucible.app import Crucible
+from crucible.bench import arms as arms_
+from crucible.bench.arms import Arm, BenchMemory
+from crucible.bench.plan import make_plan, set_record
+from crucible.bench.record import Results
+from crucible.bench.run import Job, Progress, run
 from crucible.errors import InputError, RefusedError
 from crucible.memory import MemoryStore
 from crucible.memory.base import EpisodeStore
 from crucible.memory.migrations import HEADER
-from crucible.problems.bench import arms as arms_
-from crucible.problems.bench.arms import Arm, BenchMemory
-from crucible.problems.bench.plan import make_plan, set_record
-from crucible.problems.bench.record import Results
-from crucible.problems.bench.run import Job, Progress, run
 from crucible.problems.sets import load_all
 from crucible.types import Episode
 

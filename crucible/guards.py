@@ -15,9 +15,9 @@ from crucible.errors import InputError
 from crucible.models.base import Model, OnDelta, leaves_machine
 from crucible.models.wrapped import WrappedModel
 from crucible.security.fingerprint import fingerprint, prompt_id
-from crucible.security.text import is_broken, mended
 from crucible.security.trust.audit import AuditLog, os_user
 from crucible.security.trust.secrets import redact, redacted
+from crucible.text import is_broken, mended
 from crucible.types import Approval, Completion, Episode, Feedback, Hit, Message, Sampling, Task
 
 if TYPE_CHECKING:

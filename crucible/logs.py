@@ -18,8 +18,8 @@ from typing import Any
 
 from crucible.errors import CancelledError, StoreError
 from crucible.libraries import LIBRARIES
-from crucible.security.text import one_line
 from crucible.security.trust.secrets import redact
+from crucible.text import one_line
 from crucible.types import Event
 
 MAX_FILE_BYTES = 4 << 20

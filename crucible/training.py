@@ -17,23 +17,24 @@ from pathlib import Path
 from typing import Any
 
 from crucible.app import Crucible
+from crucible.bench.arms import UNBOUNDED_CYCLES
+from crucible.bench.plan import problem_record, set_record
 from crucible.config import CurriculumSettings, HintSettings
 from crucible.errors import InputError, RefusedError
-from crucible.files import write_atomically
+from crucible.experience import train as loop
+from crucible.experience.record import RESULTS, Trained, TrainPlan, results
+from crucible.experience.references import References
+from crucible.experience.remembered import Experience
+from crucible.experience.report import render
+from crucible.experience.train import Goal, Job, Progress
 from crucible.guards import guarded
 from crucible.nodes.learn import episode_id
 from crucible.nodes.policy import temperatures
-from crucible.problems import train as loop
-from crucible.problems.bench.arms import UNBOUNDED_CYCLES
-from crucible.problems.bench.plan import machine, problem_record, set_record, versions
-from crucible.problems.experience import Experience
 from crucible.problems.problem import Problem
-from crucible.problems.references import References
 from crucible.problems.sets import ProblemSet, load_all
-from crucible.problems.train import Goal, Job, Progress
-from crucible.problems.train_record import RESULTS, Trained, TrainPlan, results
-from crucible.problems.train_report import render
 from crucible.rewards import RewardInput, Rewards
+from crucible.storage.files import write_atomically
+from crucible.storage.provenance import machine, versions
 from crucible.types import Episode
 
 EPISODES = 100

@@ -8,6 +8,8 @@ from typing import Literal
 import pytest
 
 from crucible import Crucible, Task, Verdict
+from crucible.bench.cells import cell_of
+from crucible.experience.train import Planned, _entry
 from crucible.finetune.contamination import Contamination
 from crucible.finetune.dataset import Example, build
 from crucible.finetune.judged import JudgedReward
@@ -15,8 +17,6 @@ from crucible.memory import MemoryStore
 from crucible.models.scripted import ScriptedModel
 from crucible.nodes.generate import verified
 from crucible.nodes.recipe import Recipe
-from crucible.problems.bench.cells import cell_of
-from crucible.problems.train import Planned, _entry
 from crucible.rewards import Rewards
 from crucible.security.base import Sandbox
 from crucible.types import HiddenTests, Hit

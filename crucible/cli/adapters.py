@@ -19,7 +19,7 @@ def list_adapters(as_json: JsonOption = False) -> int:
     from crucible.cli.output import print_json, say
     from crucible.config import load_settings
     from crucible.models.adapters import AdapterStore
-    from crucible.security.text import one_line
+    from crucible.text import one_line
 
     store = AdapterStore(load_settings().paths.adapters)
     cards, damaged = store.cards(), store.damaged()

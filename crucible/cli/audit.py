@@ -23,8 +23,8 @@ def verify(as_json: JsonOption = False) -> int:
     """
     from crucible.cli.output import print_json, say
     from crucible.config import load_settings
-    from crucible.security.text import one_line
     from crucible.security.trust.audit import AuditLog
+    from crucible.text import one_line
 
     report = AuditLog(load_settings().paths.audit).verify()
     if as_json:
@@ -44,8 +44,8 @@ def show(
     """Show the latest records, the oldest of them first. Shows what the file says; `verify` says whether to believe it."""
     from crucible.cli.output import print_json
     from crucible.config import load_settings
-    from crucible.security.text import one_line
     from crucible.security.trust.audit import AuditLog
+    from crucible.text import one_line
 
     records = AuditLog(load_settings().paths.audit).last(limit)
     if as_json:

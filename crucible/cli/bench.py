@@ -15,10 +15,10 @@ from crucible.cli.solve import ApproveOption, ConfigOption, without_none
 from crucible.errors import InputError
 
 if TYPE_CHECKING:
+    from crucible.bench.record import Results
+    from crucible.bench.run import Progress
+    from crucible.bench.stats import ArmSummary, Comparison
     from crucible.cli.output import CountedBar
-    from crucible.problems.bench.record import Results
-    from crucible.problems.bench.run import Progress
-    from crucible.problems.bench.stats import ArmSummary, Comparison
 
 RUN = "run"
 
@@ -83,10 +83,10 @@ def run(
     the final answer. It survives Ctrl-C and kill -9: the same command goes on, and ends with the same results.
     """
     from crucible.app import Crucible
+    from crucible.bench.report import render
     from crucible.benchmark import ARMS, benchmark
     from crucible.cli.output import CountedBar, say
     from crucible.config import load_settings
-    from crucible.problems.bench.report import render
 
     given: dict[str, dict[str, Any]] = {
         "model": {"name": model, "adapter": adapter, "engine": engine, "slots": parallel or PARALLEL},
@@ -126,8 +126,8 @@ def report(
     as_json: JsonOption = False,
 ) -> int:
     """Write the report of a benchmark anew: report.md, report.html, summary.json. One that is not finished says so."""
-    from crucible.problems.bench.record import read
-    from crucible.problems.bench.report import render
+    from crucible.bench.record import read
+    from crucible.bench.report import render
 
     results = read(folder)
     _show(results, render(results, out or folder), as_json=as_json)
@@ -142,10 +142,10 @@ def compare(
     as_json: JsonOption = False,
 ) -> int:
     """Compare two benchmarks, problem by problem: another model, an adapter, other settings."""
+    from crucible.bench.record import read
+    from crucible.bench.stats import compare_folders, verdict_sentence
     from crucible.cli.output import print_json, stdout
-    from crucible.problems.bench.record import read
-    from crucible.problems.bench.stats import compare_folders, verdict_sentence
-    from crucible.security.text import one_line
+    from crucible.text import one_line
 
     first, second = read(a), read(b)
     both = [name for name in first.plan.arms if name in second.plan.arms]
@@ -178,11 +178,11 @@ def rewards(
     """
     from contextlib import closing
 
+    from crucible.bench.reward_ab import ab, table
     from crucible.benchmark import episodes_of
     from crucible.cli.output import print_json, stdout
     from crucible.config.load import rewards_from
     from crucible.memory import MemoryStore
-    from crucible.problems.reward_ab import ab, table
 
     one, other = rewards_from(a), rewards_from(b)
     with closing(MemoryStore(episodes_of(folder))) as store:
@@ -204,8 +204,8 @@ def approved(mode: str, *, as_json: bool) -> str:
 
 def summary(results: Results) -> dict[str, Any]:
     """`bench --json`: the fields a program may rely on."""
-    from crucible.problems.bench.record import keys
-    from crucible.problems.bench.stats import summarise
+    from crucible.bench.record import keys
+    from crucible.bench.stats import summarise
 
     plan = results.plan
     arms = summarise(results)
@@ -228,7 +228,7 @@ def _comparisons(results: Results, arms: list[ArmSummary]) -> list[Comparison]:
     """Every arm with every other."""
     from itertools import combinations
 
-    from crucible.problems.bench.stats import compare as compared
+    from crucible.bench.stats import compare as compared
 
     return [compared(results, one.arm, other.arm) for one, other in combinations(arms, 2)]
 
@@ -247,10 +247,10 @@ def _show(results: Results, files: list[Path], *, as_json: bool) -> None:
 def _table(results: Results) -> None:
     from rich.table import Table
 
+    from crucible.bench.stats import summarise, verdict_sentence
     from crucible.cli.output import stdout
-    from crucible.problems.bench.report.words import fraction
-    from crucible.problems.bench.stats import summarise, verdict_sentence
-    from crucible.security.text import one_line
+    from crucible.reporting.words import fraction
+    from crucible.text import one_line
 
     table = Table(
         "arm",

@@ -26,7 +26,7 @@ def show(as_json: JsonOption = False) -> int:
     """Show every setting, its value, and where the value comes from. Secrets are masked."""
     from crucible.cli.output import print_json
     from crucible.config import load_settings
-    from crucible.security.text import one_line
+    from crucible.text import one_line
 
     rows = load_settings().explain()
     if as_json:
@@ -50,7 +50,7 @@ def validate(
     """
     from crucible.cli.output import print_json, say
     from crucible.config import examine_file
-    from crucible.security.text import one_line
+    from crucible.text import one_line
 
     problems, notes, source = examine_file(path)
     notes += [] if problems else _unknown_model(source)

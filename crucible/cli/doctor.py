@@ -25,7 +25,7 @@ class Finding(NamedTuple):
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False) -> int:
     """Check settings, stores, model, sandbox and nodes, and say how to fix what is wrong. Exit 3 if a part is missing."""
     from crucible.cli.output import print_json
-    from crucible.security.text import one_line
+    from crucible.text import one_line
 
     findings = list(_examine())
     if as_json:

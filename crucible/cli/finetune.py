@@ -162,7 +162,7 @@ def review(
     from crucible.cli.finetune_shown import show_proposal
     from crucible.cli.output import print_json
     from crucible.finetuning import gate_of, store_of
-    from crucible.security.text import printable
+    from crucible.text import printable
 
     with _crucible(None) as crucible:
         store = store_of(crucible)
@@ -363,7 +363,7 @@ def list_all(as_json: JsonOption = False) -> int:
     """List all fine-tunings with where they stand, and what each adapter was made from."""
     from crucible.cli.output import print_json
     from crucible.finetuning import gate_of, store_of
-    from crucible.security.text import one_line
+    from crucible.text import one_line
 
     rows: list[dict[str, Any]] = []
     with _crucible(None) as crucible:

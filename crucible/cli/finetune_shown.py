@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from crucible.security.text import printable
+from crucible.text import printable
 
 if TYPE_CHECKING:
     from crucible.finetune.records import Evaluation, Proposal

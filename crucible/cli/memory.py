@@ -35,7 +35,7 @@ def search(
     from crucible.cli.output import print_json, stdout
     from crucible.config import load_settings
     from crucible.memory import MemoryStore
-    from crucible.security.text import one_line
+    from crucible.text import one_line
 
     if not query.strip():
         raise InputError("the query is empty: say what to look for")

@@ -231,7 +231,7 @@ def status(
     from crucible.config import load_settings
     from crucible.models import chosen_because, load_model, sglang_env
     from crucible.models.metered import MeteredModel
-    from crucible.security.text import one_line
+    from crucible.text import one_line
     from crucible.types import Message, Sampling
 
     chosen = {"name": model, "engine": engine}

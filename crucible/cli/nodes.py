@@ -24,7 +24,7 @@ def list_nodes(as_json: JsonOption = False) -> int:
     from crucible.cli.output import print_json
     from crucible.config import load_settings
     from crucible.nodes.registry import load_nodes
-    from crucible.security.text import one_line
+    from crucible.text import one_line
 
     specs = load_nodes(tuple(load_settings().tools.disabled_nodes))
     if as_json:

@@ -28,7 +28,7 @@ def stderr() -> Console:
 
 def say(message: str) -> None:
     """One line to stderr, shown as it is: no markup, no control characters."""
-    from crucible.security.text import printable
+    from crucible.text import printable
 
     stderr().print(printable(message), markup=False, soft_wrap=True)
 
@@ -40,7 +40,7 @@ def print_json(data: Any) -> None:  # noqa: ANN401
 
 def print_program(code: str) -> None:
     """A program to stdout, as the UTF-8 that Python reads, whatever the stream's encoding; coloured on a terminal."""
-    from crucible.security.text import printable
+    from crucible.text import printable
 
     if stdout().is_terminal:
         from rich.syntax import Syntax
@@ -53,7 +53,7 @@ def print_program(code: str) -> None:
 
 def fail(message: str, code: int, *, as_json: bool) -> None:
     """An error: one line to stderr; with --json also as a document on stdout."""
-    from crucible.security.text import printable
+    from crucible.text import printable
 
     if as_json:
         print_json({"status": "error", "error": printable(message), "exit_code": code})
@@ -83,7 +83,7 @@ def progress_bar(title: str) -> tuple[Callable[[int, int, str], None], Callable[
         TextColumn("{task.fields[note]}", markup=False),
         console=stderr(),
     )
-    from crucible.security.text import one_line
+    from crucible.text import one_line
 
     task = bar.add_task(one_line(title), total=None, note="")
     bar.start()

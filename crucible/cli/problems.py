@@ -193,7 +193,7 @@ def _bar(found: ProblemSet) -> Iterator[Callable[[], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from crucible.cli.output import stderr
-    from crucible.security.text import one_line
+    from crucible.text import one_line
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=stderr(), disable=not stderr().is_terminal, transient=True) as bar:
@@ -258,7 +258,7 @@ def _written(value: Any) -> str:  # noqa: ANN401
 
 def _block(name: str, text: str) -> None:
     from crucible.cli.output import stdout
-    from crucible.security.text import plain
+    from crucible.text import plain
 
     if text.strip():
         stdout().print(f"\n{name}", style="bold", markup=False)
@@ -267,6 +267,6 @@ def _block(name: str, text: str) -> None:
 
 def _line(text: str) -> None:
     from crucible.cli.output import stdout
-    from crucible.security.text import one_line
+    from crucible.text import one_line
 
     stdout().print(one_line(text), markup=False, soft_wrap=True)

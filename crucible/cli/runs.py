@@ -23,7 +23,7 @@ def list_runs(
     from crucible.cli.output import print_json
     from crucible.config import load_settings
     from crucible.orchestrator.checkpoints import RunStore
-    from crucible.security.text import one_line
+    from crucible.text import one_line
 
     store = RunStore(load_settings().paths.runs)
     runs = store.list(limit)
@@ -49,7 +49,7 @@ def show(
     from crucible.config import load_settings
     from crucible.orchestrator.checkpoints import RunStore
     from crucible.orchestrator.run import saved_state
-    from crucible.security.text import one_line, printable
+    from crucible.text import one_line, printable
 
     store = RunStore(load_settings().paths.runs)
     try:

@@ -33,7 +33,7 @@ def check(tier: TierOption = "auto", profile: ProfileOption = "function", as_jso
     """Run canary programs in the sandbox and report what they could and could not do. Exit 1 if a promise is broken."""
     from crucible.cli.output import print_json
     from crucible.security.sandbox.probe import observe, sandboxes
-    from crucible.security.text import one_line
+    from crucible.text import one_line
 
     report, failure = None, None
     for sandbox in sandboxes(_tier(tier), _profile(profile)):
@@ -69,7 +69,7 @@ def run(
 
     from crucible.cli.output import print_json, say
     from crucible.security.sandbox.probe import select_sandbox
-    from crucible.security.text import printable
+    from crucible.text import printable
     from crucible.types import Limits
 
     sandbox = select_sandbox(_tier(tier), _profile(profile))
@@ -97,7 +97,7 @@ def judge(
     from crucible.cli.taskfile import read_task
     from crucible.security.judge.judge import SandboxJudge
     from crucible.security.sandbox.probe import select_sandbox
-    from crucible.security.text import one_line
+    from crucible.text import one_line
 
     found = read_task(task)
     source = _source(code)

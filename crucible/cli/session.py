@@ -58,7 +58,7 @@ def _act(line: str, app: object, view: object) -> None:
     from crucible.cli.solve import report
     from crucible.cli.taskfile import read_task
     from crucible.cli.view import SolveView
-    from crucible.security.text import one_line
+    from crucible.text import one_line
 
     assert isinstance(app, Crucible) and isinstance(view, SolveView)
     command, _, rest = line.strip().partition(" ")

@@ -115,7 +115,7 @@ def why_auto(settings: Settings) -> str:
 
 def check_out(out: Path | None) -> None:
     """Fail before the work, not after it."""
-    from crucible.files import check_place
+    from crucible.storage.files import check_place
 
     if out is not None:
         check_place(out)
@@ -150,7 +150,7 @@ def work(
 def report(episode: Episode, *, out: Path | None, as_json: bool) -> int:
     """Write the result where it belongs and return the exit code."""
     from crucible.cli.output import print_json, print_program, say
-    from crucible.files import write_atomically
+    from crucible.storage.files import write_atomically
 
     for warning in episode.warnings:
         say(f"warning: {warning}")

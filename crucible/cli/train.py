@@ -16,8 +16,8 @@ from crucible.errors import InputError
 
 if TYPE_CHECKING:
     from crucible.cli.output import CountedBar
-    from crucible.problems.train import Progress
-    from crucible.problems.train_record import Trained
+    from crucible.experience.record import Trained
+    from crucible.experience.train import Progress
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 
@@ -71,7 +71,7 @@ def train(
     from crucible.app import Crucible
     from crucible.cli.output import CountedBar, print_json, say
     from crucible.config import load_settings
-    from crucible.problems.train_record import RESULTS
+    from crucible.experience.record import RESULTS
     from crucible.training import train as trained_by
 
     given: dict[str, dict[str, Any]] = {
@@ -139,9 +139,9 @@ def _show(trained: Trained) -> None:
     from rich.table import Table
 
     from crucible.cli.output import stdout
-    from crucible.problems.bench.report.words import fraction
-    from crucible.problems.train_report import level_facts
-    from crucible.security.text import one_line
+    from crucible.experience.report import level_facts
+    from crucible.reporting.words import fraction
+    from crucible.text import one_line
 
     table = Table("level", "difficulty", "problems", "solved", "episodes", "succeeded", "reward", "quality", box=None)
     for level in level_facts(trained):

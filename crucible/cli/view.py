@@ -16,7 +16,7 @@ from rich.spinner import Spinner
 from rich.syntax import Syntax
 from rich.text import Text
 
-from crucible.security.text import one_line, printable
+from crucible.text import one_line, printable
 from crucible.types import Approval, Episode, Event, Feedback
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from statistics import fmean
 
 from crucible.errors import EngineError
 from crucible.finetune.records import Change, EvaluationSettings, Measured, digest
-from crucible.journal import Journal
 from crucible.models.base import Model
 from crucible.nodes.extract import extract_for
 from crucible.nodes.generate import direct_prompt
@@ -22,6 +21,7 @@ from crucible.nodes.recipe import Recipe
 from crucible.security.base import Judge
 from crucible.security.trust.secrets import redact
 from crucible.stats import mcnemar, pass_at_k, sign_test
+from crucible.storage.journal import Journal
 from crucible.types import Completion, Feedback, Frozen, Sampling, Task
 
 Validate = Callable[[str], tuple[Feedback, ...]]

@@ -18,7 +18,7 @@ from crucible.errors import CancelledError, InputError, MissingPartError, Refuse
 from crucible.finetune.health import Monitor, Sign, Step
 from crucible.finetune.machine import disk, memory
 from crucible.finetune.records import Training
-from crucible.journal import Journal
+from crucible.storage.journal import Journal
 from crucible.types import Frozen, Message
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import termios
 from pathlib import Path
 
 from crucible.errors import RefusedError
-from crucible.security.text import printable
+from crucible.text import printable
 
 
 def asked(question: str, answer: str) -> bool:

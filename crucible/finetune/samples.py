@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from crucible.finetune.dataset import Example
-from crucible.journal import Journal, read
 from crucible.security.trust.secrets import redact
+from crucible.storage.journal import Journal, read
 from crucible.types import Frozen
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from crucible.errors import InputError, StoreError
-from crucible.files import write_atomically
 from crucible.finetune.dataset import Dataset
 from crucible.finetune.records import Evaluation, Manifest, Proposal, Trained, digest
+from crucible.storage.files import write_atomically
 from crucible.types import Frozen
 
 PROPOSAL, DATA, MANIFEST = "proposal.json", "data.json", "manifest.json"

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from crucible.finetune.health import Monitor, Sign, Step
-from crucible.journal import Journal
+from crucible.storage.journal import Journal
 
 
 class Watch(TrainerCallback):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from crucible.app import Crucible, recipe_of
+from crucible.bench.plan import set_record
 from crucible.errors import InputError, RefusedError
 from crucible.finetune.evaluate import Trial
 from crucible.finetune.gate import Gate
@@ -15,7 +16,6 @@ from crucible.finetune.store import FinetuneStore
 from crucible.models.catalogue import resolve
 from crucible.models.files import ModelFile, locate
 from crucible.nodes.recipe import Recipe
-from crucible.problems.bench.plan import set_record
 from crucible.problems.problem import Problem
 from crucible.problems.sets import load
 from crucible.reading import parse_yaml

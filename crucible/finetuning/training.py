@@ -20,7 +20,6 @@ from crucible.finetune.online import Online
 from crucible.finetune.records import Manifest, Proposal, Trained
 from crucible.finetune.rollouts import Rollouts, drawn_from
 from crucible.finetuning.parts import check_asked, gate_of, judged_by, store_of, unchanged
-from crucible.journal import held
 from crucible.models import compiled
 from crucible.models.adapters import AdapterStore
 from crucible.models.catalogue import resolve
@@ -28,9 +27,10 @@ from crucible.models.files import ModelFile, hash_file, locate
 from crucible.models.lora import WEIGHTS
 from crucible.models.weights import to_safetensors
 from crucible.nodes.recipe import Recipe
-from crucible.problems.bench.plan import machine, versions
 from crucible.rewards import Rewards
 from crucible.security.validator import load_validator
+from crucible.storage.journal import held
+from crucible.storage.provenance import machine, versions
 
 if TYPE_CHECKING:
     from transformers import Trainer

@@ -26,11 +26,11 @@ from typing import NamedTuple, Self
 from pydantic import Field, ValidationError
 
 from crucible.errors import InputError, RefusedError, StoreError
-from crucible.files import write_atomically
 from crucible.models.bases import check_base
 from crucible.models.files import ModelFile, hash_file
 from crucible.models.lora import CONFIG, WEIGHTS, convert, read_config
 from crucible.models.quoting import quote
+from crucible.storage.files import write_atomically
 from crucible.types import Frozen
 
 NO_ADAPTER = "base"

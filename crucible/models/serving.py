@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from crucible.files import write_atomically
+from crucible.storage.files import write_atomically
 from crucible.types import Frozen
 
 

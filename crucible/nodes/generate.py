@@ -21,7 +21,7 @@ from crucible.nodes.prompts import fence, render
 from crucible.nodes.recipe import INSIDE_FENCE, Recipe
 from crucible.security.constraints import sentence
 from crucible.security.fingerprint import fingerprint
-from crucible.security.text import plain, whole
+from crucible.text import plain, whole
 from crucible.types import Attempt, Completion, Diagnosis, Hit, Message, Sampling, State, Task, Tokens
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from crucible.nodes.base import BaseNode, Context, Update
 from crucible.nodes.generate import MAX_FINDINGS, sample_seed
 from crucible.nodes.policy import budget_left, next_decision, told
 from crucible.nodes.prompts import render
-from crucible.security.text import whole
+from crucible.text import whole
 from crucible.types import Attempt, Diagnosis, Message, Sampling, State, Tokens
 
 MAX_DIAGNOSIS_TOKENS = 120

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from crucible.errors import StoreError
 from crucible.nodes.base import BaseNode, Context, Update
-from crucible.security.text import is_broken, mended
 from crucible.security.trust.approval import Extent, barred, exceeds, extent, refusal
+from crucible.text import is_broken, mended
 from crucible.types import Approval, Attempt, CaseResult, Feedback, FindingKind, State, Task, Verdict
 
 _KINDS: dict[str, FindingKind] = {

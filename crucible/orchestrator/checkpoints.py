@@ -18,7 +18,7 @@ from pydantic import Field
 
 from crucible.errors import InputError, StoreError
 from crucible.security.fingerprint import prompt_id
-from crucible.security.text import whole
+from crucible.text import whole
 from crucible.types import Frozen, HiddenTests, Task
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.problems.bench.small import NUMBERS, rules, write_set
+from tests.bench.small import NUMBERS, rules, write_set
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.sandbox

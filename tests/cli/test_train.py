@@ -11,8 +11,8 @@ import yaml
 
 from crucible.errors import ConfigError, InputError, RefusedError
 from crucible.main import app
-from tests.problems.bench.small import write_set
-from tests.problems.small_training import HINTS, NUMBERS, rules
+from tests.bench.small import write_set
+from tests.experience.small_training import HINTS, NUMBERS, rules
 
 
 def crucible(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

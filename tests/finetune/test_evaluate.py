@@ -14,11 +14,11 @@ from crucible.errors import CancelledError, EngineError
 from crucible.finetune.evaluate import Evaluator, Score, Trial, compare
 from crucible.finetune.gate import Budget, decide
 from crucible.finetune.records import EvaluationSettings
-from crucible.journal import Journal
 from crucible.models.base import Feature, Model, OnDelta
 from crucible.models.cached import CachedModel
 from crucible.models.fallback import FallbackModel
 from crucible.nodes.recipe import Recipe
+from crucible.storage.journal import Journal
 from crucible.types import Completion, Feedback, FindingKind, Message, ModelIdentity, Sampling, Task, Verdict
 from tests.finetune.episodes import verdict
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from crucible.config import default_policy
-from crucible.security.text import one_line
 from crucible.security.validation.finding import MAX_MESSAGE
 from crucible.security.validator import own_findings, validate
+from crucible.text import one_line
 from tests.fuzz.target import Target, timed
 
 POLICY = default_policy()

@@ -12,15 +12,15 @@ from typing import NamedTuple
 
 from crucible.app import Crucible
 from crucible.errors import StoreError
-from crucible.files import write_atomically
 from crucible.finetune.dataset import Dataset
 from crucible.finetune.health import Sign, Step
 from crucible.finetune.learning import LOG
 from crucible.finetune.records import Evaluation, Manifest, Proposal, Trained
 from crucible.finetune.samples import Sample, kept
 from crucible.finetuning.parts import gate_of, store_of
-from crucible.journal import read
-from crucible.problems.bench.report.words import count, percent, points
+from crucible.reporting.words import count, percent, points
+from crucible.storage.files import write_atomically
+from crucible.storage.journal import read
 
 HTML, MARKDOWN = "finetuning.html", "finetuning.md"
 ROUNDS = 4
@@ -65,8 +65,8 @@ def gather(app: Crucible, id_: str) -> Story:
 
 def render(story: Story, out: Path) -> list[Path]:
     """Writes both pages into the folder `out`, each whole or not at all, and returns them. Raises StoreError."""
+    from crucible.bench.report.pages import environment
     from crucible.finetuning.report.plots import draw
-    from crucible.problems.bench.report.pages import environment
 
     values = {
         "proposal": story.proposal,

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
+from crucible.bench.cells import constructs as constructs_of
+from crucible.bench.report.facts import used
+from crucible.bench.report.plots import constructs, distribution
 from crucible.finetune.health import Step
 from crucible.finetune.records import Measured
-from crucible.problems.bench.cells import constructs as constructs_of
-from crucible.problems.bench.report.canvas import ARM_COLOURS, Plot, canvas, css, label, percents, rod
-from crucible.problems.bench.report.facts import used
-from crucible.problems.bench.report.plots import constructs, distribution
-from crucible.problems.bench.report.svg import MUTED, inline
-from crucible.problems.bench.report.words import brief, percent
+from crucible.reporting.canvas import ARM_COLOURS, Plot, canvas, css, label, percents, rod
+from crucible.reporting.svg import MUTED, inline
+from crucible.reporting.words import brief, percent
 
 if TYPE_CHECKING:
     from crucible.finetuning.report import Story

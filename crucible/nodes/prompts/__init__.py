@@ -10,7 +10,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
-from crucible.security.text import one_line, plain
+from crucible.text import one_line, plain
 
 if TYPE_CHECKING:
     from jinja2 import Environment

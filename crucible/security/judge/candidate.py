@@ -9,7 +9,7 @@ from crucible.errors import SandboxUnavailableError
 from crucible.security.base import Sandbox
 from crucible.security.sandbox.session import CPU_SLACK_S
 from crucible.security.sandbox.wire import WireError
-from crucible.security.text import one_line
+from crucible.text import one_line
 from crucible.types import CaseResult, CaseStatus, Limits
 
 MAX_MESSAGE = 300

@@ -18,7 +18,7 @@ from crucible.security.judge import doctests
 from crucible.security.judge.asked import MAX_SHOWN, Case
 from crucible.security.judge.candidate import LOST, Candidate, Reply
 from crucible.security.sandbox.wire import Items, Opaque, same
-from crucible.security.text import one_line
+from crucible.text import one_line
 from crucible.types import CaseResult, CaseStatus, Task
 
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity|nan)", re.I | re.A)

@@ -28,8 +28,8 @@ from crucible.security.judge.asked import MAX_SHOWN, Case, Suite
 from crucible.security.judge.candidate import LOST, Candidate, Reply
 from crucible.security.judge.compare import Checker
 from crucible.security.judge.suite import parse_suite
-from crucible.security.text import one_line
 from crucible.security.validation.source import parse
+from crucible.text import one_line
 from crucible.types import CaseResult, CaseStatus, Limits, Task, Verdict
 
 UNASKED = "the program wrote to the judge's pipe unasked"

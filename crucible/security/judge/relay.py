@@ -23,7 +23,7 @@ from crucible.security.judge.asked import MAX_SHOWN, Suite
 from crucible.security.judge.candidate import LOST, MAX_MESSAGE, Candidate, Reply
 from crucible.security.judge.compiled import compiled
 from crucible.security.sandbox.wire import WireError
-from crucible.security.text import one_line
+from crucible.text import one_line
 from crucible.types import CaseResult, CaseStatus, Limits
 
 TESTER_S = 1.0

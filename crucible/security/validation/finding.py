@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from crucible.security.text import one_line
+from crucible.text import one_line
 from crucible.types import Feedback, FindingKind
 
 Severity = Literal["info", "warning", "error"]

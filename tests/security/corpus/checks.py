@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crucible.security.base import Execution
-from crucible.security.text import one_line, printable
+from crucible.text import one_line, printable
 from crucible.types import Event, Feedback, FindingKind, Verdict
 from tests.security.corpus import pages
 from tests.security.corpus.entries import Expect

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from crucible.finetuning.report import Story
 
 WRITERS = (
-    "problems/bench/report/report.html.j2",
-    "problems/train_report/training.html.j2",
+    "bench/report/report.html.j2",
+    "experience/report/training.html.j2",
     "finetuning/report/finetuning.html.j2",
 )
 """The files of the package that write HTML; `written_about` asks each."""
@@ -31,11 +31,11 @@ READERS = (
 @cache
 def written_about(text: str) -> tuple[str, ...]:
     """The pages, one for each of WRITERS."""
+    from crucible.bench import report
+    from crucible.bench.record import Cell, Plan, ProblemRecord, Results, SetRecord
+    from crucible.experience import report as train_report
+    from crucible.experience.record import Entry, Planned, RoundRecord, Trained, TrainPlan
     from crucible.finetuning import report as finetuned
-    from crucible.problems import train_report
-    from crucible.problems.bench import report
-    from crucible.problems.bench.record import Cell, Plan, ProblemRecord, Results, SetRecord
-    from crucible.problems.train_record import Entry, Planned, RoundRecord, Trained, TrainPlan
     from crucible.types import ModelIdentity
 
     common = {
