@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from crucible.config import load_settings
+from crucible.languages.python.extract import extract_for
 from crucible.models import load_model
 from crucible.models.catalogue import catalogue
-from crucible.nodes.extract import extract_for
 from crucible.nodes.prompts import render
 from crucible.problems.problem import Problem
 from crucible.problems.sets import load

@@ -23,6 +23,7 @@ from typing import Any
 
 from benchmarks.greedy import STOP, messages
 from crucible.config import load_settings
+from crucible.languages.python.checks.source import first_error
 from crucible.models import load_model
 from crucible.models.base import Model
 from crucible.models.catalogue import catalogue
@@ -32,7 +33,6 @@ from crucible.problems.sets import load
 from crucible.security.judge.judge import SandboxJudge
 from crucible.security.sandbox.pool import WarmPool
 from crucible.security.sandbox.probe import select_sandbox
-from crucible.security.validation.source import first_error
 from crucible.stats import bootstrap, sign_test
 from crucible.types import Completion, Message, Sampling
 

@@ -298,11 +298,11 @@ class Crucible:
     def context(self) -> Context:
         from concurrent.futures import ThreadPoolExecutor
 
+        from crucible.languages.python.checks.source import first_error
         from crucible.models.syntax import SyntaxModel
         from crucible.nodes.base import Context
         from crucible.security.judge.judge import NoJudge
         from crucible.security.trust.approval import RefusingApprover
-        from crucible.security.validation.source import first_error
         from crucible.security.validator import load_validator
 
         settings = self.settings

@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from crucible.errors import InputError
+from crucible.languages.python.fingerprint import fingerprint, prompt_id
 from crucible.models.base import Model, OnDelta, leaves_machine
 from crucible.models.wrapped import WrappedModel
-from crucible.security.fingerprint import fingerprint, prompt_id
 from crucible.security.trust.audit import AuditLog, os_user
 from crucible.security.trust.secrets import redact, redacted
 from crucible.text import is_broken, mended

@@ -18,7 +18,7 @@ from typing import TypeGuard
 from pydantic import Field
 
 from crucible.config import RewardSettings
-from crucible.security.validation.source import parse
+from crucible.languages.python.checks.source import parse
 from crucible.types import Attempt, Feedback, FindingKind, Frozen, Verdict
 
 LOST = frozenset({"timeout", "killed", "protocol"})

@@ -45,7 +45,7 @@ class Example(Frozen):
 
 
 class Rule(Frozen):
-    """A constraint that can be checked on the program's text; `what` as security/constraints.py reads it."""
+    """A constraint that can be checked on the program's text; `what` as languages/python/constraints.py reads it."""
 
     kind: Literal["require", "forbid"]
     what: str = Field(min_length=1, max_length=500)

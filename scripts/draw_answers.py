@@ -1,8 +1,8 @@
-"""Record real answers of small models, for the tests of the extraction: tests/nodes/recorded/answers.jsonl.gz.
+"""Record real answers of small models, for the tests of the extraction: tests/languages/python/recorded/answers.jsonl.gz.
 
     python scripts/draw_answers.py MODEL COUNT [--out FILE] [--max-tokens N] [--slots N]
 
-The tasks are the starter set's and those of tests/nodes/recorded/tasks.yaml. They are asked in three forms in turn. Rows are
+The tasks are the starter set's and those of tests/languages/python/recorded/tasks.yaml. They are asked in three forms in turn. Rows are
 appended as they come: a run that is broken off goes on where it ended.
 """
 
@@ -24,7 +24,7 @@ from crucible.nodes.recipe import Recipe
 from crucible.problems.sets import load
 from crucible.types import Sampling, Task
 
-FOLDER = Path(__file__).parent.parent / "tests" / "nodes" / "recorded"
+FOLDER = Path(__file__).parent.parent / "tests" / "languages" / "python" / "recorded"
 FORMS = ("plain", "prefill", "warm")
 """plain: neither prefill nor stops, greedily. prefill: as the loop asks first. warm: plain, at temperature 0.8."""
 

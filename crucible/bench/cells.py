@@ -6,8 +6,8 @@ import ast
 import re
 from collections import Counter
 
-from crucible import syntax
 from crucible.bench.record import AttemptRecord, Cell, Failure
+from crucible.languages.python import syntax
 from crucible.types import Attempt, Episode, FindingKind, Verdict
 
 _BY_KIND: dict[FindingKind, Failure] = {

@@ -108,7 +108,7 @@ def show(
     _block("task", task.prompt)
     _examples("examples", task.examples)
     _block("tests", task.tests)
-    from crucible.security.constraints import sentence
+    from crucible.languages.python.constraints import sentence
 
     _block("constraints", "\n".join([*task.constraints, *map(sentence, task.rules)]))
     if hidden:

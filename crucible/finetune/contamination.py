@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from crucible.security.validation.source import parse
+from crucible.languages.python.checks.source import parse
 from crucible.types import Frozen
 
 NGRAM = 8

@@ -14,8 +14,8 @@ from statistics import fmean
 
 from crucible.errors import EngineError
 from crucible.finetune.records import Change, EvaluationSettings, Measured, digest
+from crucible.languages.python.extract import extract_for
 from crucible.models.base import Model
-from crucible.nodes.extract import extract_for
 from crucible.nodes.generate import direct_prompt
 from crucible.nodes.recipe import Recipe
 from crucible.security.base import Judge

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from crucible.finetune.dataset import Example
-from crucible.nodes.extract import extract_for
+from crucible.languages.python.extract import extract_for
 from crucible.nodes.recipe import Recipe
 from crucible.rewards import RewardInput, Rewards
 from crucible.security.base import Judge

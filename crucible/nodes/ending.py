@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from crucible.nodes.extraction.repetition import repetition
+from crucible.languages.python.extraction.repetition import repetition
 
 EVERY = 32
 """Pieces of text between two looks at a sample."""

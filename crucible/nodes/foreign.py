@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from crucible.nodes.extract import Extracted
+from crucible.languages.python.extract import Extracted
 
 _BLOCK = re.compile(r"^(`{3,}|~{3,})[^\n`]*\n(.*?)^\1[ \t]*$", re.MULTILINE | re.DOTALL)
 

@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from crucible.errors import ContextOverflowError
+from crucible.languages.python.constraints import sentence
+from crucible.languages.python.extract import extract_for
+from crucible.languages.python.fingerprint import fingerprint
 from crucible.nodes.base import BaseNode, Context, Update
 from crucible.nodes.ending import Ending
-from crucible.nodes.extract import extract_for
 from crucible.nodes.foreign import fenced
 from crucible.nodes.policy import batch, budget_left, temperatures, told
 from crucible.nodes.prompts import fence, render
 from crucible.nodes.recipe import INSIDE_FENCE, Recipe
-from crucible.security.constraints import sentence
-from crucible.security.fingerprint import fingerprint
 from crucible.text import plain, whole
 from crucible.types import Attempt, Completion, Diagnosis, Hit, Message, Sampling, State, Task, Tokens
 

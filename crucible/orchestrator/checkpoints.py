@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from crucible.errors import InputError, StoreError
-from crucible.security.fingerprint import prompt_id
+from crucible.languages.python.fingerprint import prompt_id
 from crucible.text import whole
 from crucible.types import Frozen, HiddenTests, Task
 

@@ -11,7 +11,7 @@
 
 Other names that are read: target_language, function_name, request_id, and `ast` {name, parameters, return_type}, a signature.
 A list input is positional arguments, an object keyword arguments. A constraint is a sentence for the reader, or
-{require: WHAT} or {forbid: WHAT} for the judge (security/constraints.py). `tests` is source text, `hidden_tests` too.
+{require: WHAT} or {forbid: WHAT} for the judge (languages/python/constraints.py). `tests` is source text, `hidden_tests` too.
 No field is ever taken for a path.
 """
 
@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 
 from crucible.config import CyclesSettings, packaged
 from crucible.errors import InputError
+from crucible.languages.python import constraints
 from crucible.problems.fields import Fields, ProblemError, first_problem
 from crucible.problems.problem import Problem
-from crucible.security import constraints
 from crucible.security.judge.naming import named
 from crucible.security.judge.suite import parse_suite
 from crucible.security.judge.visible import has_tests

@@ -13,10 +13,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from crucible import syntax
 from crucible.errors import InputError
+from crucible.languages.python import constraints, syntax
 from crucible.problems.problem import Problem
-from crucible.security import constraints
 from crucible.security.base import Judge
 from crucible.security.judge.suite import parse_suite
 from crucible.types import Example, Task, Verdict

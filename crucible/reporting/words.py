@@ -40,7 +40,7 @@ STEPS = {
     "class": "functions were given for the methods: they were put into the class that the tests make",
     "repetition": "the answer repeated itself without end: the repetition was cut",
 }
-"""What nodes/extract.py does to an answer, by the name it gives the step."""
+"""What languages/python/extract.py does to an answer, by the name it gives the step."""
 
 
 def percent(share: float) -> str:

@@ -17,12 +17,12 @@ from typing import ClassVar, Protocol
 
 from crucible.config.policy import Policy, action_of, strictest
 from crucible.errors import InputError, MissingPartError
-from crucible.security.validation.characters import odd_characters
-from crucible.security.validation.finding import short
-from crucible.security.validation.lint import lint
-from crucible.security.validation.names import deceptive_names
-from crucible.security.validation.rules import judge_tree
-from crucible.security.validation.source import parse, unreadable
+from crucible.languages.python.checks.characters import odd_characters
+from crucible.languages.python.checks.finding import short
+from crucible.languages.python.checks.lint import lint
+from crucible.languages.python.checks.names import deceptive_names
+from crucible.languages.python.checks.rules import judge_tree
+from crucible.languages.python.checks.source import parse, unreadable
 from crucible.types import Feedback, FindingKind
 
 __all__ = ["PythonValidator", "Validator", "load_validator", "validate"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from crucible.config import default_policy, load_settings
 from crucible.config.policy import STRICTNESS, Action, Policy, action_of, loosens, strictest
 from crucible.errors import ConfigError
-from crucible.security.validation.finding import RULES
+from crucible.languages.python.checks.finding import RULES
 
 POLICY: Policy = {"CR": "ask", "CR1": "deny", "CR107": "allow", "S": "ask", "http": "allow", "http.client": "deny"}
 

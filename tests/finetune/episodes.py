@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from crucible.security.fingerprint import fingerprint
+from crucible.languages.python.fingerprint import fingerprint
 from crucible.types import Attempt, Episode, Message, ModelIdentity, Task, Verdict
 
 RIGHT = "def double(number):\n    result = number + number\n    return result\n"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 TARGETS: dict[str, tuple[str, ...]] = {
     "wire": ("crucible.security.sandbox.wire", "crucible.security.sandbox.session"),
-    "validator": ("crucible.security.validator", "crucible.security.validation"),
+    "validator": ("crucible.security.validator", "crucible.languages.python.checks"),
     "toy": ("tests.fuzz.toy",),
 }
 """By target, the modules whose branches guide the search."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from crucible.config import default_policy
-from crucible.security.validation.finding import MAX_MESSAGE
+from crucible.languages.python.checks.finding import MAX_MESSAGE
 from crucible.security.validator import own_findings, validate
 from crucible.text import one_line
 from tests.fuzz.target import Target, timed

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from crucible.config import default_policy, load_settings
 from crucible.config.policy import Policy, action_of
 from crucible.errors import InputError
-from crucible.security.fingerprint import fingerprint
+from crucible.languages.python.checks.bombs import huge
+from crucible.languages.python.checks.finding import MAX_MESSAGE, RULES
+from crucible.languages.python.checks.source import MAX_BRACKETS, MAX_CHAIN, MAX_CHARS, MAX_NAME, parse
+from crucible.languages.python.fingerprint import fingerprint
 from crucible.security.trust.approval import approver_for, barred, extent, refusal
-from crucible.security.validation.bombs import huge
-from crucible.security.validation.finding import MAX_MESSAGE, RULES
-from crucible.security.validation.source import MAX_BRACKETS, MAX_CHAIN, MAX_CHARS, MAX_NAME, parse
 from crucible.security.validator import MAX_PER_RULE, load_validator, own_findings, validate
 from crucible.text import one_line, printable
 from crucible.types import Feedback, FindingKind

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from crucible import syntax
+from crucible.languages.python import syntax
 from crucible.problems.fields import Fields
 from crucible.problems.formats.tests import first_asserts, parse
 from crucible.problems.problem import Problem

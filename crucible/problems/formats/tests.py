@@ -6,8 +6,8 @@ import ast
 import re
 from collections.abc import Iterator
 
-from crucible import syntax
 from crucible.errors import InputError
+from crucible.languages.python import syntax
 from crucible.problems.fields import ProblemError
 from crucible.security.judge.suite import parse_suite
 from crucible.types import Task

@@ -8,7 +8,7 @@ import builtins
 import re
 from typing import NamedTuple
 
-from crucible import syntax
+from crucible.languages.python import syntax
 from crucible.security.judge.expressions import balanced, concrete, ends, parse_expression, string_end
 
 CONSTRUCTORS = frozenset(

@@ -7,7 +7,7 @@ import ast
 import marshal
 from typing import Any, NamedTuple
 
-from crucible import syntax
+from crucible.languages.python import syntax
 from crucible.security.judge.asked import Statement, Suite
 
 _TOO_DEEP = "nested too deeply"

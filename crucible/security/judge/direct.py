@@ -9,7 +9,7 @@ import ast
 import builtins
 import re
 
-from crucible import syntax
+from crucible.languages.python import syntax
 from crucible.security.judge import doctests
 from crucible.security.judge.asked import MAX_SHOWN, Case
 from crucible.security.judge.named_values import Values

@@ -6,7 +6,7 @@ import ast
 import builtins
 import re
 
-from crucible import syntax
+from crucible.languages.python import syntax
 
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 

@@ -21,14 +21,14 @@ from typing import Any, Literal, NamedTuple
 
 from crucible.errors import SandboxUnavailableError
 from crucible.integers import long_integers
-from crucible.security import constraints
+from crucible.languages.python import constraints
+from crucible.languages.python.checks.source import parse
 from crucible.security.base import Sandbox
 from crucible.security.judge import relay
 from crucible.security.judge.asked import MAX_SHOWN, Case, Suite
 from crucible.security.judge.candidate import LOST, Candidate, Reply
 from crucible.security.judge.compare import Checker
 from crucible.security.judge.suite import parse_suite
-from crucible.security.validation.source import parse
 from crucible.text import one_line
 from crucible.types import CaseResult, CaseStatus, Limits, Task, Verdict
 

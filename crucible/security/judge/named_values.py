@@ -7,7 +7,7 @@ import copy
 from collections import Counter
 from collections.abc import Callable
 
-from crucible import syntax
+from crucible.languages.python import syntax
 from crucible.security.judge.asked import Case
 
 

@@ -17,7 +17,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, NamedTuple
 
-from crucible import syntax
+from crucible.languages.python import syntax
 from crucible.security.base import Sandbox
 from crucible.security.judge.asked import MAX_SHOWN, Suite
 from crucible.security.judge.candidate import LOST, MAX_MESSAGE, Candidate, Reply

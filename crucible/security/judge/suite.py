@@ -15,9 +15,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from crucible import syntax
 from crucible.errors import InputError
 from crucible.integers import long_integers
+from crucible.languages.python import syntax
 from crucible.security.judge import collect, doctests, words
 from crucible.security.judge.asked import MAX_SHOWN, Case, Statement, Suite
 from crucible.security.judge.direct import direct_cases, direct_session, is_idle

@@ -15,7 +15,7 @@ import textwrap
 import warnings
 from typing import NamedTuple
 
-from crucible import syntax
+from crucible.languages.python import syntax
 from crucible.security.judge import answers
 from crucible.security.judge.expressions import balanced, concrete, ends, is_open, parse_expression
 from crucible.security.judge.naming import MAX_CHARS, named

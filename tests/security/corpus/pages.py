@@ -22,8 +22,8 @@ READERS = (
     "models/gguf.py",
     "models/quoting.py",
     "models/sources.py",
-    "nodes/extraction/characters.py",
-    "nodes/extraction/wrappings.py",
+    "languages/python/extraction/characters.py",
+    "languages/python/extraction/wrappings.py",
 )
 """The files that know HTML in order to recognise it in what others sent, and write none."""
 

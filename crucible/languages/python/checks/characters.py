@@ -7,8 +7,8 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from crucible.security.validation.finding import finding
-from crucible.security.validation.source import place
+from crucible.languages.python.checks.finding import finding
+from crucible.languages.python.checks.source import place
 from crucible.types import Feedback
 
 MAX_SAID = 5

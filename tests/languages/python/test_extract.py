@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible.nodes.extract import extract
+from crucible.languages.python.extract import extract
 
 ANSWERS = json.loads((Path(__file__).parent / "answers.json").read_text())
 

@@ -11,7 +11,7 @@ import ast
 import re
 from collections.abc import Collection, Iterator
 
-from crucible.nodes.extraction.source import (
+from crucible.languages.python.extraction.source import (
     DEFINITIONS,
     IMPORTS,
     bound,

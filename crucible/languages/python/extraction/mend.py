@@ -8,7 +8,15 @@ import textwrap
 from collections.abc import Collection
 from difflib import get_close_matches
 
-from crucible.nodes.extraction.source import DEFINITIONS, IMPORTS, bound, defined, free, outside_functions, parsed
+from crucible.languages.python.extraction.source import (
+    DEFINITIONS,
+    IMPORTS,
+    bound,
+    defined,
+    free,
+    outside_functions,
+    parsed,
+)
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 
-from crucible.security.validation.source import parse
+from crucible.languages.python.checks.source import parse
 
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 

@@ -4,7 +4,7 @@ Small models lose more problems to sloppy extraction than to wrong code, so this
 chatty answers all give the program that was meant. Nothing is invented: every line returned is the model's or the task's
 own, but for one that gives a function the name or the form that is called. The answer is hostile input; parsing is bounded.
 
-The steps live in `crucible.nodes.extraction`: thinking, fences, wrappings, characters, choose, mend, prune, repetition.
+The steps live in `crucible.languages.python.extraction`: thinking, fences, wrappings, characters, choose, mend, prune, repetition.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import re
 from collections.abc import Collection
 from typing import NamedTuple
 
-from crucible.nodes.extraction import fences, mend, wrappings
-from crucible.nodes.extraction.characters import cleaned, visible
-from crucible.nodes.extraction.choose import choose
-from crucible.nodes.extraction.prune import pruned
-from crucible.nodes.extraction.repetition import repetition
-from crucible.nodes.extraction.source import dedent, error_line, parsed, read, reads_input, trim
-from crucible.nodes.extraction.thinking import outside_thinking
+from crucible.languages.python.extraction import fences, mend, wrappings
+from crucible.languages.python.extraction.characters import cleaned, visible
+from crucible.languages.python.extraction.choose import choose
+from crucible.languages.python.extraction.prune import pruned
+from crucible.languages.python.extraction.repetition import repetition
+from crucible.languages.python.extraction.source import dedent, error_line, parsed, read, reads_input, trim
+from crucible.languages.python.extraction.thinking import outside_thinking
 from crucible.types import Task
 
 MAX_ANSWER_CHARS = 200_000

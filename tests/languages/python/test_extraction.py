@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from crucible.nodes.extract import extract, extract_for
-from crucible.nodes.extraction.repetition import repetition
+from crucible.languages.python.extract import extract, extract_for
+from crucible.languages.python.extraction.repetition import repetition
 from crucible.problems.sets import load
 from crucible.types import Example, Task
 

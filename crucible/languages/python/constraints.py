@@ -14,7 +14,7 @@ import re
 import tokenize
 from collections.abc import Callable
 
-from crucible import syntax
+from crucible.languages.python import syntax
 from crucible.types import CaseResult, Rule
 
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)

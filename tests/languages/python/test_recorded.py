@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
-from crucible.nodes.extract import extract_for
-from crucible.nodes.extraction.fences import PYTHON, code_blocks
-from crucible.nodes.extraction.source import bound, dedent, free, parsed, reads_input
+from crucible.languages.python.extract import extract_for
+from crucible.languages.python.extraction.fences import PYTHON, code_blocks
+from crucible.languages.python.extraction.source import bound, dedent, free, parsed, reads_input
 from crucible.problems.sets import load
 from crucible.types import Task
 

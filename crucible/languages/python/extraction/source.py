@@ -7,7 +7,7 @@ import symtable
 import textwrap
 from collections.abc import Iterator
 
-from crucible.security.validation.source import TOKEN, parse
+from crucible.languages.python.checks.source import TOKEN, parse
 
 MAX_TRIM_LINES = 400
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from crucible.errors import MissingPartError
-from crucible.security.validation.finding import Severity, short
+from crucible.languages.python.checks.finding import Severity, short
 from crucible.types import Feedback, FindingKind
 
 RULES = "E9,F,PLE,S,RUF001,RUF006,RUF008,RUF016,RUF024,RUF026,RUF034,RUF040,RUF049"

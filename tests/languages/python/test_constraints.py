@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crucible.languages.python.constraints import check, problem_with, sentence
 from crucible.security.base import Sandbox
-from crucible.security.constraints import check, problem_with, sentence
 from crucible.security.judge.judge import SandboxJudge
 from crucible.types import Rule, Task
 

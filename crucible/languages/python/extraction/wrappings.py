@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from crucible import syntax
-from crucible.nodes.extraction.source import dedent, parsed
+from crucible.languages.python import syntax
+from crucible.languages.python.extraction.source import dedent, parsed
 
 _KEYS = re.compile(
     r"code|source|program|solution|script|python|answer|content|implementation|completion|function|text", re.I

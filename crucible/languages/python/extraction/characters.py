@@ -9,8 +9,8 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from crucible.nodes.extraction.source import masked, parsed
-from crucible.security.validation.source import TOKEN
+from crucible.languages.python.checks.source import TOKEN
+from crucible.languages.python.extraction.source import masked, parsed
 
 _LINE_ENDS = dict.fromkeys(map(ord, "\x85\u2028\u2029\x0b"), "\n")
 _TYPOGRAPHIC = {

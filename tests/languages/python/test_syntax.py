@@ -8,7 +8,7 @@ import sys
 import threading
 import weakref
 
-from crucible import syntax
+from crucible.languages.python import syntax
 
 DEEP = "x = " + "[" * 40 + "]" * 40 + "\n"
 """Its tree is built by many nested calls, in any of which a thread may have to wait."""

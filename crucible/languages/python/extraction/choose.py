@@ -10,7 +10,7 @@ import ast
 import re
 from collections.abc import Collection, Sequence
 
-from crucible.nodes.extraction.source import (
+from crucible.languages.python.extraction.source import (
     DEFINITIONS,
     IMPORTS,
     bound,

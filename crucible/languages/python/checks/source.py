@@ -9,8 +9,8 @@ from __future__ import annotations
 import ast
 import re
 
-from crucible import syntax
-from crucible.security.validation.finding import finding
+from crucible.languages.python import syntax
+from crucible.languages.python.checks.finding import finding
 from crucible.types import Feedback
 
 MAX_CHARS = 200_000

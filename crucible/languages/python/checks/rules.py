@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from crucible.config.policy import Action, Policy, action_of, strictest
-from crucible.security.validation.bombs import ENDLESS, huge
-from crucible.security.validation.facts import DECODED, SPELLED, Facts
-from crucible.security.validation.finding import finding
+from crucible.languages.python.checks.bombs import ENDLESS, huge
+from crucible.languages.python.checks.facts import DECODED, SPELLED, Facts
+from crucible.languages.python.checks.finding import finding
 from crucible.types import Feedback
 
 _RUNS = re.compile(r"builtins\.(exec|eval|compile)|code\.Interactive\w+")

@@ -13,9 +13,9 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from crucible.security.validation.characters import MAX_SAID
-from crucible.security.validation.finding import finding
-from crucible.security.validation.source import TOKEN, place
+from crucible.languages.python.checks.characters import MAX_SAID
+from crucible.languages.python.checks.finding import finding
+from crucible.languages.python.checks.source import TOKEN, place
 from crucible.types import Feedback
 
 _LOOKS_LIKE = str.maketrans(

@@ -13,8 +13,8 @@ from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
-from crucible.nodes.extraction.source import dedent, parsed
-from crucible.security.validation.source import TOKEN
+from crucible.languages.python.checks.source import TOKEN
+from crucible.languages.python.extraction.source import dedent, parsed
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
