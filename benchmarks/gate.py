@@ -35,7 +35,7 @@ from crucible.models.files import ModelFile, locate
 from crucible.models.lora import convert
 from crucible.models.native import program
 from crucible.models.weights import to_safetensors
-from crucible.nodes.generate import direct_prompt
+from crucible.prompting.prompt import direct_prompt
 from crucible.security.judge.judge import SandboxJudge
 from crucible.security.sandbox.pool import WarmPool
 from crucible.security.sandbox.probe import select_sandbox

@@ -23,9 +23,9 @@ from crucible.config import load_settings
 from crucible.languages.python.extract import extract_for
 from crucible.models import load_model
 from crucible.models.catalogue import catalogue
-from crucible.nodes.prompts import render
 from crucible.problems.problem import Problem
 from crucible.problems.sets import load
+from crucible.prompting.templates import render
 from crucible.security.judge.judge import SandboxJudge
 from crucible.security.sandbox.pool import WarmPool
 from crucible.security.sandbox.probe import select_sandbox

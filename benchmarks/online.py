@@ -40,8 +40,8 @@ from crucible.models import compiled
 from crucible.models.catalogue import resolve
 from crucible.models.files import ModelFile, locate
 from crucible.models.weights import to_safetensors
-from crucible.nodes.generate import direct_prompt
-from crucible.nodes.recipe import INSIDE_FENCE, Recipe
+from crucible.prompting.prompt import direct_prompt
+from crucible.prompting.recipe import INSIDE_FENCE, Recipe
 from crucible.rewards import Rewards
 from crucible.security.judge.judge import SandboxJudge
 from crucible.security.sandbox.pool import WarmPool

@@ -40,8 +40,8 @@ from crucible.models import compiled
 from crucible.models.catalogue import resolve
 from crucible.models.files import ModelFile, locate
 from crucible.models.weights import DType, to_safetensors
-from crucible.nodes.generate import direct_prompt
 from crucible.problems.sets import load
+from crucible.prompting.prompt import direct_prompt
 
 ANSWERS_BOUND, STEPS_BOUND = 3.0, 0.95
 HELD = ("ratio to trl as it comes", "ratio to trl float32", "ratio")

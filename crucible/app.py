@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from crucible.models.base import Model
     from crucible.nodes.base import Context
     from crucible.nodes.given import Given, Nodes
-    from crucible.nodes.recipe import Recipe
     from crucible.nodes.registry import NodeSpec
     from crucible.orchestrator.checkpoints import RunStore
     from crucible.orchestrator.run import Run
+    from crucible.prompting.recipe import Recipe
     from crucible.security.base import Judge, Sandbox
     from crucible.security.trust.approval import Approver
     from crucible.security.trust.ratelimit import TokenBucket
@@ -212,7 +212,7 @@ class Crucible:
 
     def _context(self, run_id: str, task: Task) -> Context:
         """The parts for one run, whose approvals are put on record and whose programs its language's validator checks."""
-        from crucible.nodes.recipe import Recipe
+        from crucible.prompting.recipe import Recipe
         from crucible.security.validator import load_validator
 
         approver = RecordingApprover(self.context.approver, self.audit, run_id=run_id, task_id=task.id)
@@ -376,7 +376,7 @@ class Crucible:
 def recipe_of(settings: Settings, name: str) -> Recipe:
     """How the model `name` is asked here."""
     from crucible.models.catalogue import catalogue
-    from crucible.nodes.recipe import Recipe
+    from crucible.prompting.recipe import Recipe
 
     for entry in catalogue():
         if entry.name == name and settings.model.prefill:

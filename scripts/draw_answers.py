@@ -2,8 +2,8 @@
 
     python scripts/draw_answers.py MODEL COUNT [--out FILE] [--max-tokens N] [--slots N]
 
-The tasks are the starter set's and those of tests/languages/python/recorded/tasks.yaml. They are asked in three forms in turn. Rows are
-appended as they come: a run that is broken off goes on where it ended.
+The tasks are the starter set's and those of recorded/tasks.yaml. They are asked in three forms in turn. Rows are appended as they
+come: a run that is broken off goes on where it ended.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import yaml
 from crucible.app import recipe_of
 from crucible.config import load_settings
 from crucible.models import load_model
-from crucible.nodes.generate import direct_prompt, stops
-from crucible.nodes.recipe import Recipe
 from crucible.problems.sets import load
+from crucible.prompting.prompt import direct_prompt, stops
+from crucible.prompting.recipe import Recipe
 from crucible.types import Sampling, Task
 
 FOLDER = Path(__file__).parent.parent / "tests" / "languages" / "python" / "recorded"

@@ -15,7 +15,7 @@ from crucible import Crucible, Task
 from crucible.errors import InputError
 from crucible.finetuning.proposing import _dataset
 from crucible.models.scripted import ScriptedModel
-from crucible.nodes.recipe import Recipe
+from crucible.prompting.recipe import Recipe
 from crucible.security.base import Sandbox
 from tests.conftest import DOUBLE, RIGHT, WRONG, settings_at
 

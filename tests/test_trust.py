@@ -16,7 +16,7 @@ from crucible.finetune.judged import JudgedReward
 from crucible.memory import MemoryStore
 from crucible.models.scripted import ScriptedModel
 from crucible.nodes.generate import verified
-from crucible.nodes.recipe import Recipe
+from crucible.prompting.recipe import Recipe
 from crucible.rewards import Rewards
 from crucible.security.base import Sandbox
 from crucible.types import HiddenTests, Hit

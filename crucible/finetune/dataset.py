@@ -16,8 +16,8 @@ from statistics import median
 from typing import Literal, NamedTuple
 
 from crucible.finetune.contamination import Contamination
-from crucible.nodes.generate import AFTER_THE_PROGRAM, direct_prompt, stops
-from crucible.nodes.recipe import INSIDE_FENCE, Recipe
+from crucible.prompting.prompt import AFTER_THE_PROGRAM, direct_prompt, stops
+from crucible.prompting.recipe import INSIDE_FENCE, Recipe
 from crucible.security.judge.visible import has_tests
 from crucible.security.trust.secrets import REDACTED, redact
 from crucible.types import Attempt, Episode, Frozen, Message, Task, Verdict

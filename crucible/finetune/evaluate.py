@@ -16,8 +16,8 @@ from crucible.errors import EngineError
 from crucible.finetune.records import Change, EvaluationSettings, Measured, digest
 from crucible.languages.python.extract import extract_for
 from crucible.models.base import Model
-from crucible.nodes.generate import direct_prompt
-from crucible.nodes.recipe import Recipe
+from crucible.prompting.prompt import direct_prompt
+from crucible.prompting.recipe import Recipe
 from crucible.security.base import Judge
 from crucible.security.trust.secrets import redact
 from crucible.stats import mcnemar, pass_at_k, sign_test

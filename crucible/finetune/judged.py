@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from crucible.finetune.dataset import Example
 from crucible.languages.python.extract import extract_for
-from crucible.nodes.recipe import Recipe
+from crucible.prompting.recipe import Recipe
 from crucible.rewards import RewardInput, Rewards
 from crucible.security.base import Judge
 from crucible.security.judge.visible import has_tests

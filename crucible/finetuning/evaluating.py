@@ -16,7 +16,7 @@ from crucible.finetuning.parts import base_of, check_asked, gate_of, policy_of, 
 from crucible.guards import guarded
 from crucible.models.adapters import AdapterStore
 from crucible.models.base import Model
-from crucible.nodes.recipe import Recipe
+from crucible.prompting.recipe import Recipe
 from crucible.security.validator import load_validator
 from crucible.storage.journal import Journal, held
 from crucible.storage.provenance import versions

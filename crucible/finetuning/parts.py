@@ -15,9 +15,9 @@ from crucible.finetune.records import EvaluationSet, Proposal, digest
 from crucible.finetune.store import FinetuneStore
 from crucible.models.catalogue import resolve
 from crucible.models.files import ModelFile, locate
-from crucible.nodes.recipe import Recipe
 from crucible.problems.problem import Problem
 from crucible.problems.sets import load
+from crucible.prompting.recipe import Recipe
 from crucible.reading import parse_yaml
 from crucible.types import Task
 

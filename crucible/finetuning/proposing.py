@@ -22,9 +22,9 @@ from crucible.models import compiled
 from crucible.models.adapters import AdapterCard, AdapterStore, check_name
 from crucible.models.catalogue import resolve
 from crucible.models.files import ModelFile
-from crucible.nodes.recipe import Recipe
 from crucible.problems.problem import Problem
 from crucible.problems.sets import load_all
+from crucible.prompting.recipe import Recipe
 
 FEW = 50
 SLOWER = (

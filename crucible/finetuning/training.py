@@ -26,7 +26,7 @@ from crucible.models.catalogue import resolve
 from crucible.models.files import ModelFile, hash_file, locate
 from crucible.models.lora import WEIGHTS
 from crucible.models.weights import to_safetensors
-from crucible.nodes.recipe import Recipe
+from crucible.prompting.recipe import Recipe
 from crucible.rewards import Rewards
 from crucible.security.validator import load_validator
 from crucible.storage.journal import held

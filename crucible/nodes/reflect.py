@@ -11,9 +11,10 @@ from typing import Any
 
 from crucible.errors import ContextOverflowError
 from crucible.nodes.base import BaseNode, Context, Update
-from crucible.nodes.generate import MAX_FINDINGS, sample_seed
+from crucible.nodes.generate import sample_seed
 from crucible.nodes.policy import budget_left, next_decision, told
-from crucible.nodes.prompts import render
+from crucible.prompting.prompt import MAX_FINDINGS
+from crucible.prompting.templates import render
 from crucible.text import whole
 from crucible.types import Attempt, Diagnosis, Message, Sampling, State, Tokens
 

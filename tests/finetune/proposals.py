@@ -10,7 +10,7 @@ from crucible.finetune.dataset import build
 from crucible.finetune.gate import Gate
 from crucible.finetune.records import Estimate, Evaluation, Measured, Proposal, Trained, Training, digest
 from crucible.finetune.store import FinetuneStore
-from crucible.nodes.recipe import Recipe
+from crucible.prompting.recipe import Recipe
 from crucible.security.trust.audit import AuditLog
 from tests.finetune.episodes import solved
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from crucible.finetune.contamination import Contamination, Evaluated
 from crucible.finetune.dataset import Dataset, DataSettings, build
-from crucible.nodes.recipe import Recipe
+from crucible.prompting.recipe import Recipe
 from crucible.security.trust.secrets import redact
 from crucible.types import Episode, Feedback, FindingKind
 from tests.finetune.episodes import RIGHT, WRONG, attempt, episode, failed, solved, verdict

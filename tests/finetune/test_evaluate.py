@@ -17,7 +17,7 @@ from crucible.finetune.records import EvaluationSettings
 from crucible.models.base import Feature, Model, OnDelta
 from crucible.models.cached import CachedModel
 from crucible.models.fallback import FallbackModel
-from crucible.nodes.recipe import Recipe
+from crucible.prompting.recipe import Recipe
 from crucible.storage.journal import Journal
 from crucible.types import Completion, Feedback, FindingKind, Message, ModelIdentity, Sampling, Task, Verdict
 from tests.finetune.episodes import verdict

@@ -9,7 +9,7 @@ import pytest
 from crucible.config import load_settings
 from crucible.finetune.dataset import Example
 from crucible.finetune.judged import JudgedReward
-from crucible.nodes.recipe import Recipe
+from crucible.prompting.recipe import Recipe
 from crucible.rewards import Rewards
 from crucible.security.base import Judge
 from crucible.security.judge.judge import SandboxJudge

@@ -237,7 +237,7 @@ def _html(expect: Expect, outcome: Outcome) -> Iterator[str]:
 def prompt_about(text: str) -> str:
     """A prompt as a model gets it, with `text` in every place that a program's output can come to."""
     from crucible.models.chat import as_text
-    from crucible.nodes.prompts import render
+    from crucible.prompting.templates import render
 
     said = Feedback(kind=FindingKind.RUNTIME, severity="error", message=text, call=text, expected=text, actual=text)
     return as_text(render("diagnose", prompt=text, code=text, findings=[said]))

@@ -25,7 +25,7 @@ def _environment() -> Environment:
 
     # Prompts are plain text for a model, not HTML: escaping would corrupt the code in them.
     environment = Environment(
-        loader=PackageLoader("crucible.nodes", "prompts"),
+        loader=PackageLoader("crucible.prompting", "templates"),
         undefined=StrictUndefined,
         autoescape=False,  # noqa: S701
         keep_trailing_newline=False,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
 from crucible.nodes.generate import _answer, _ask
-from crucible.nodes.prompts import fence, render
+from crucible.prompting.templates import fence, render
 from crucible.types import Diagnosis, Feedback, FindingKind, Task
 
 HOSTILE = st.text(alphabet=st.sampled_from("`~ab\n \r\t\x1b\u202e\u200b"), max_size=60)
