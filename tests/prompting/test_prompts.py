@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
-from crucible.nodes.generate import _answer, _ask
+from crucible.prompting.prompt import _answer, _ask
 from crucible.prompting.templates import fence, render
 from crucible.types import Diagnosis, Feedback, FindingKind, Task
 
