@@ -26,15 +26,16 @@ from pathlib import Path
 from typing import Any
 
 from crucible.config import load_settings
-from crucible.models import native, sglang_env
-from crucible.models.catalogue import resolve
-from crucible.models.embedded import EmbeddedModel
-from crucible.models.files import ModelFile, locate
-from crucible.models.gguf import requantise
-from crucible.models.lora import convert
-from crucible.models.sglang import SglangModel
-from crucible.models.sglang_process import SglangOptions
-from crucible.models.weights import to_safetensors
+from crucible.models.llama import native
+from crucible.models.llama.embedded import EmbeddedModel
+from crucible.models.sglang import environment as sglang_env
+from crucible.models.sglang.engine import SglangModel
+from crucible.models.sglang.process import SglangOptions
+from crucible.models.weights.catalogue import resolve
+from crucible.models.weights.files import ModelFile, locate
+from crucible.models.weights.gguf import requantise
+from crucible.models.weights.lora import convert
+from crucible.models.weights.merged import to_safetensors
 from crucible.types import Message, Sampling
 
 THINGS = (

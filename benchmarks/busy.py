@@ -27,7 +27,7 @@ from crucible.config import load_settings
 from crucible.config.paths import Paths
 from crucible.models import load_model
 from crucible.models.base import Model, OnDelta
-from crucible.models.wrapped import WrappedModel
+from crucible.models.wrappers.wrapped import WrappedModel
 from crucible.types import Completion, Message, Sampling
 
 BOUND = 0.85

@@ -27,11 +27,11 @@ import httpx
 from crucible.config import load_settings
 from crucible.models import load_model
 from crucible.models.base import Model
-from crucible.models.chat import chat_request
-from crucible.models.dialects import dialects
-from crucible.models.embedded import EmbeddedModel
-from crucible.models.openai import OpenAIModel
-from crucible.models.sglang import SglangModel
+from crucible.models.llama.embedded import EmbeddedModel
+from crucible.models.remote.openai import OpenAIModel
+from crucible.models.sglang.engine import SglangModel
+from crucible.models.transport.chat import chat_request
+from crucible.models.transport.dialects import dialects
 from crucible.types import Message, Sampling
 
 ASK = [Message(role="user", content="Write a Python module with ten small functions on lists, each with a docstring.")]
@@ -124,7 +124,8 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def usable(names: list[str]) -> Iterator[str]:
-    from crucible.models import native, sglang_env
+    from crucible.models.llama import native
+    from crucible.models.sglang import environment as sglang_env
 
     models = load_settings().paths.models
     missing = {

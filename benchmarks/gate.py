@@ -29,12 +29,12 @@ from crucible.finetune.evaluate import Evaluator, Score, Trial, compare
 from crucible.finetune.gate import decide
 from crucible.finetune.records import EvaluationSettings, Training
 from crucible.finetuning.parts import safety_trials
-from crucible.models.catalogue import resolve
-from crucible.models.embedded import EmbeddedModel
-from crucible.models.files import ModelFile, locate
-from crucible.models.lora import convert
-from crucible.models.native import program
-from crucible.models.weights import to_safetensors
+from crucible.models.llama.embedded import EmbeddedModel
+from crucible.models.llama.native import program
+from crucible.models.weights.catalogue import resolve
+from crucible.models.weights.files import ModelFile, locate
+from crucible.models.weights.lora import convert
+from crucible.models.weights.merged import to_safetensors
 from crucible.prompting.prompt import direct_prompt
 from crucible.security.judge.judge import SandboxJudge
 from crucible.security.sandbox.pool import WarmPool

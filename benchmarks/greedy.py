@@ -22,7 +22,7 @@ from typing import Any
 from crucible.config import load_settings
 from crucible.languages.python.extract import extract_for
 from crucible.models import load_model
-from crucible.models.catalogue import catalogue
+from crucible.models.weights.catalogue import catalogue
 from crucible.problems.problem import Problem
 from crucible.problems.sets import load
 from crucible.prompting.templates import render

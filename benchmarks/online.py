@@ -37,9 +37,9 @@ from crucible.finetune.online import Online, Reward
 from crucible.finetune.records import Training
 from crucible.finetune.rollouts import Rollouts, drawn_from
 from crucible.models import compiled
-from crucible.models.catalogue import resolve
-from crucible.models.files import ModelFile, locate
-from crucible.models.weights import to_safetensors
+from crucible.models.weights.catalogue import resolve
+from crucible.models.weights.files import ModelFile, locate
+from crucible.models.weights.merged import to_safetensors
 from crucible.prompting.prompt import direct_prompt
 from crucible.prompting.recipe import INSIDE_FENCE, Recipe
 from crucible.rewards import Rewards

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from crucible.models.gguf import FULL, requantise
+from crucible.models.weights.gguf import FULL, requantise
 
 KINDS = (*FULL, "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
 """What gguf can write."""

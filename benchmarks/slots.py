@@ -26,8 +26,8 @@ import httpx
 
 from crucible.config import load_settings
 from crucible.models import load_model
-from crucible.models.embedded import EmbeddedModel
-from crucible.models.slots import Slots
+from crucible.models.llama.embedded import EmbeddedModel
+from crucible.models.llama.slots import Slots
 from crucible.types import Message, Sampling
 
 PROMPT = "def merged(left, right):\n" + "    # Two sorted lists become one, and nothing is lost on the way.\n" * 20

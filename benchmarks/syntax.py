@@ -26,8 +26,8 @@ from crucible.config import load_settings
 from crucible.languages.python.checks.source import first_error
 from crucible.models import load_model
 from crucible.models.base import Model
-from crucible.models.catalogue import catalogue
-from crucible.models.syntax import SyntaxModel
+from crucible.models.weights.catalogue import catalogue
+from crucible.models.wrappers.syntax import SyntaxModel
 from crucible.problems.problem import Problem
 from crucible.problems.sets import load
 from crucible.security.judge.judge import SandboxJudge

@@ -37,9 +37,9 @@ from crucible.finetune.online import Online
 from crucible.finetune.records import Training
 from crucible.finetune.rollouts import Rollouts
 from crucible.models import compiled
-from crucible.models.catalogue import resolve
-from crucible.models.files import ModelFile, locate
-from crucible.models.weights import DType, to_safetensors
+from crucible.models.weights.catalogue import resolve
+from crucible.models.weights.files import ModelFile, locate
+from crucible.models.weights.merged import DType, to_safetensors
 from crucible.problems.sets import load
 from crucible.prompting.prompt import direct_prompt
 

@@ -299,7 +299,7 @@ class Crucible:
         from concurrent.futures import ThreadPoolExecutor
 
         from crucible.languages.python.checks.source import first_error
-        from crucible.models.syntax import SyntaxModel
+        from crucible.models.wrappers.syntax import SyntaxModel
         from crucible.nodes.base import Context
         from crucible.security.judge.judge import NoJudge
         from crucible.security.trust.approval import RefusingApprover
@@ -375,7 +375,7 @@ class Crucible:
 
 def recipe_of(settings: Settings, name: str) -> Recipe:
     """How the model `name` is asked here."""
-    from crucible.models.catalogue import catalogue
+    from crucible.models.weights.catalogue import catalogue
     from crucible.prompting.recipe import Recipe
 
     for entry in catalogue():
@@ -405,7 +405,7 @@ def _promoted(paths: Paths, base_sha256: str) -> str | None:
     """The adapter that was promoted. Raises RefusedError where another lies in its place, InputError where none does."""
     from crucible.finetune.gate import Gate
     from crucible.finetune.store import FinetuneStore
-    from crucible.models.adapters import AdapterStore
+    from crucible.models.weights.adapters import AdapterStore
 
     promoted = Gate(AuditLog(paths.audit), FinetuneStore(paths.finetune)).promoted(base_sha256)
     if promoted.adapter:

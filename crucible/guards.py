@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from crucible.errors import InputError
 from crucible.languages.python.fingerprint import fingerprint, prompt_id
 from crucible.models.base import Model, OnDelta, leaves_machine
-from crucible.models.wrapped import WrappedModel
+from crucible.models.wrappers.wrapped import WrappedModel
 from crucible.security.trust.audit import AuditLog, os_user
 from crucible.security.trust.secrets import redact, redacted
 from crucible.text import is_broken, mended

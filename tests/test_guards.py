@@ -11,7 +11,7 @@ import pytest
 from crucible.app import Crucible, prepare
 from crucible.errors import InputError, RateLimitedError, StoreError
 from crucible.guards import MAX_CONSTRAINTS, MAX_PROMPT_CHARS, RecordingApprover, RedactingModel
-from crucible.models.openai import OpenAIModel
+from crucible.models.remote.openai import OpenAIModel
 from crucible.models.scripted import ScriptedModel
 from crucible.security.base import Sandbox
 from crucible.security.trust.approval import approver_for

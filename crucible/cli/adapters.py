@@ -18,7 +18,7 @@ def list_adapters(as_json: JsonOption = False) -> int:
     """List all adapters and versions, with what each was trained from."""
     from crucible.cli.output import print_json, say
     from crucible.config import load_settings
-    from crucible.models.adapters import AdapterStore
+    from crucible.models.weights.adapters import AdapterStore
     from crucible.text import one_line
 
     store = AdapterStore(load_settings().paths.adapters)
@@ -49,9 +49,9 @@ def add(
     """Take a copy of an adapter in, converted for llama.cpp. Serving it is another matter: `solve --adapter NAME`."""
     from crucible.cli.output import print_json
     from crucible.config import load_settings
-    from crucible.models.adapters import AdapterStore
-    from crucible.models.catalogue import resolve
-    from crucible.models.files import locate
+    from crucible.models.weights.adapters import AdapterStore
+    from crucible.models.weights.catalogue import resolve
+    from crucible.models.weights.files import locate
 
     settings = load_settings(overrides={"model": {"name": model}} if model else None)
     source = resolve(settings.model.name)
@@ -74,7 +74,7 @@ def remove(spec: SpecArgument) -> int:
     from crucible.errors import InputError
     from crucible.finetune.gate import Gate
     from crucible.finetune.store import FinetuneStore
-    from crucible.models.adapters import AdapterStore
+    from crucible.models.weights.adapters import AdapterStore
     from crucible.security.trust.audit import AuditLog
 
     paths = load_settings().paths

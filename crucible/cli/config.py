@@ -68,7 +68,7 @@ def validate(
 
 def _unknown_model(source: Source) -> list[str]:
     """A note on a model's name that no engine of this machine knows."""
-    from crucible.models.catalogue import resolve
+    from crucible.models.weights.catalogue import resolve
 
     model = dict(source.sections()).get("model", {})
     if "name" not in model or model.get("base_url") or model.get("engine") in ("openai", "scripted"):

@@ -91,7 +91,8 @@ def _model(settings: Settings) -> str:
 
 
 def _sglang(settings: Settings) -> str:
-    from crucible.models import chosen_because, engine_of, sglang_env
+    from crucible.models import chosen_because, engine_of
+    from crucible.models.sglang import environment as sglang_env
 
     chosen, why = engine_of(settings.model, settings.paths), chosen_because(settings.model, settings.paths)
     return f"{sglang_env.serveable(settings.paths.models)}; engine in use: {chosen} ({why})"
@@ -144,7 +145,7 @@ def _audit(settings: Settings) -> str:
 
 def _adapters(settings: Settings) -> str:
     from crucible.errors import StoreError
-    from crucible.models.adapters import CARD, AdapterCard, AdapterStore
+    from crucible.models.weights.adapters import CARD, AdapterCard, AdapterStore
 
     store, found = AdapterStore(settings.paths.adapters), 0
     for path in sorted(store.root.glob(f"*/[0-9]*/{CARD}")) if store.root.is_dir() else []:

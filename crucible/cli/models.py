@@ -29,7 +29,7 @@ def list_models(as_json: JsonOption = False) -> int:
     """
     from crucible.cli.output import print_json
     from crucible.config import load_settings
-    from crucible.models.catalogue import catalogue
+    from crucible.models.weights.catalogue import catalogue
 
     settings = load_settings()
     rows = []
@@ -71,7 +71,7 @@ def pull(
     """
     from crucible.cli.output import print_json, progress_bar, say
     from crucible.config import load_settings
-    from crucible.models.pull import PullProgress, pull
+    from crucible.models.weights.pull import PullProgress, pull
 
     settings = load_settings()
     update, close = progress_bar(name)
@@ -109,7 +109,7 @@ def build(
 
     from crucible.cli.output import CountedBar, print_json, say
     from crucible.config import load_settings
-    from crucible.models import native
+    from crucible.models.llama import native
 
     cache = load_settings().paths.models
     if remove:
@@ -149,7 +149,7 @@ def serve(
     """
     from crucible.cli.output import say
     from crucible.config import load_settings
-    from crucible.models import sglang_env
+    from crucible.models.sglang import environment as sglang_env
 
     chosen = {"engine": engine, "name": model, "adapter": adapter, "port": port, "slots": slots}
     settings = load_settings(overrides={"model": {key: value for key, value in chosen.items() if value is not None}})
@@ -229,8 +229,9 @@ def status(
 
     from crucible.cli.output import print_json, say
     from crucible.config import load_settings
-    from crucible.models import chosen_because, load_model, sglang_env
-    from crucible.models.metered import MeteredModel
+    from crucible.models import chosen_because, load_model
+    from crucible.models.sglang import environment as sglang_env
+    from crucible.models.wrappers.metered import MeteredModel
     from crucible.text import one_line
     from crucible.types import Message, Sampling
 

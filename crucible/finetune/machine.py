@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from crucible.errors import InputError, StoreError
-from crucible.models.weights import DType
+from crucible.models.weights.merged import DType
 
 PRODUCTS = 3
 SMALL = 512

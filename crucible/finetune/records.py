@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from crucible.errors import InputError
 from crucible.finetune.dataset import Kind
-from crucible.models.weights import DType
+from crucible.models.weights.merged import DType
 from crucible.types import Frozen
 
 Method = Literal["sft", "dpo", "rloo", "grpo", "ppo"]

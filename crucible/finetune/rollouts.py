@@ -17,11 +17,11 @@ import httpx
 from crucible.errors import EngineError
 from crucible.finetune.machine import disk
 from crucible.finetune.records import Training
-from crucible.models.embedded import EmbeddedModel
-from crucible.models.files import ModelFile
-from crucible.models.lora import convert
-from crucible.models.native import multiplies_bfloat16
-from crucible.models.weights import to_bfloat16
+from crucible.models.llama.embedded import EmbeddedModel
+from crucible.models.llama.native import multiplies_bfloat16
+from crucible.models.weights.files import ModelFile
+from crucible.models.weights.lora import convert
+from crucible.models.weights.merged import to_bfloat16
 
 LEARNER = "learner"
 FENCE_ENDS = "\n```"

@@ -14,8 +14,8 @@ from crucible.finetune.gate import BUDGET, decide
 from crucible.finetune.records import Evaluation, EvaluationSettings, Proposal, digest
 from crucible.finetuning.parts import base_of, check_asked, gate_of, policy_of, safety_trials, store_of, unchanged
 from crucible.guards import guarded
-from crucible.models.adapters import AdapterStore
 from crucible.models.base import Model
+from crucible.models.weights.adapters import AdapterStore
 from crucible.prompting.recipe import Recipe
 from crucible.security.validator import load_validator
 from crucible.storage.journal import Journal, held

@@ -13,8 +13,8 @@ from crucible.finetune.evaluate import Trial
 from crucible.finetune.gate import Gate
 from crucible.finetune.records import EvaluationSet, Proposal, digest
 from crucible.finetune.store import FinetuneStore
-from crucible.models.catalogue import resolve
-from crucible.models.files import ModelFile, locate
+from crucible.models.weights.catalogue import resolve
+from crucible.models.weights.files import ModelFile, locate
 from crucible.problems.problem import Problem
 from crucible.problems.sets import load
 from crucible.prompting.recipe import Recipe

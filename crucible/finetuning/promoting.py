@@ -5,7 +5,7 @@ from __future__ import annotations
 from crucible.app import Crucible
 from crucible.finetune.records import Proposal, Trained
 from crucible.finetuning.parts import check_asked, gate_of
-from crucible.models.adapters import AdapterStore
+from crucible.models.weights.adapters import AdapterStore
 
 
 def promote(app: Crucible, id_: str) -> bool:

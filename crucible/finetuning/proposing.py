@@ -19,9 +19,9 @@ from crucible.finetune.store import FinetuneStore
 from crucible.finetune.when import When
 from crucible.finetuning.parts import base_of, gate_of, judged_by, safety_trials, store_of
 from crucible.models import compiled
-from crucible.models.adapters import AdapterCard, AdapterStore, check_name
-from crucible.models.catalogue import resolve
-from crucible.models.files import ModelFile
+from crucible.models.weights.adapters import AdapterCard, AdapterStore, check_name
+from crucible.models.weights.catalogue import resolve
+from crucible.models.weights.files import ModelFile
 from crucible.problems.problem import Problem
 from crucible.problems.sets import load_all
 from crucible.prompting.recipe import Recipe

@@ -21,11 +21,11 @@ from crucible.finetune.records import Manifest, Proposal, Trained
 from crucible.finetune.rollouts import Rollouts, drawn_from
 from crucible.finetuning.parts import check_asked, gate_of, judged_by, store_of, unchanged
 from crucible.models import compiled
-from crucible.models.adapters import AdapterStore
-from crucible.models.catalogue import resolve
-from crucible.models.files import ModelFile, hash_file, locate
-from crucible.models.lora import WEIGHTS
-from crucible.models.weights import to_safetensors
+from crucible.models.weights.adapters import AdapterStore
+from crucible.models.weights.catalogue import resolve
+from crucible.models.weights.files import ModelFile, hash_file, locate
+from crucible.models.weights.lora import WEIGHTS
+from crucible.models.weights.merged import to_safetensors
 from crucible.prompting.recipe import Recipe
 from crucible.rewards import Rewards
 from crucible.security.validator import load_validator

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from crucible.config import ModelSettings
     from crucible.config.paths import Paths
-    from crucible.models.adapters import AdapterCard
-    from crucible.models.files import ModelFile
+    from crucible.models.weights.adapters import AdapterCard
+    from crucible.models.weights.files import ModelFile
 
 __all__ = ["Model", "OnDelta", "find_model", "load_model"]
 
@@ -33,10 +33,10 @@ def engine_of(settings: ModelSettings, paths: Paths) -> str:
         return settings.engine
     if settings.base_url:
         return "openai"
-    from crucible.models import sglang_env
+    from crucible.models.sglang import environment as sglang_env
 
     if sglang_env.python(paths.models) is not None:
-        from crucible.models.sglang_process import gpus
+        from crucible.models.sglang.process import gpus
 
         if gpus():
             return "sglang"
@@ -49,7 +49,7 @@ def chosen_because(settings: ModelSettings, paths: Paths) -> str:
         return "model.engine says so"
     if settings.base_url:
         return "auto: model.base_url names a server"
-    from crucible.models import sglang_env
+    from crucible.models.sglang import environment as sglang_env
 
     if engine_of(settings, paths) == "sglang":
         return "auto: SGLang is installed and there is a GPU"
@@ -63,17 +63,17 @@ def load_model(settings: ModelSettings, paths: Paths, *, progress: Callable[[str
 
     Raises InputError (unknown model, adapter or engine) and ModelUnavailableError (not pulled, not startable).
     """
-    from crucible.models.adapters import NO_ADAPTER
+    from crucible.models.weights.adapters import NO_ADAPTER
 
     if settings.adapter == NO_ADAPTER:
         settings = settings.model_copy(update={"adapter": None})
     model = _engine(settings, paths, progress)
     if settings.cache and model.identity.engine in ("openai", "sglang"):
-        from crucible.models.cached import CachedModel
+        from crucible.models.wrappers.cached import CachedModel
 
         model = CachedModel(model, paths.home / "completions.sqlite")
     if settings.fallback:
-        from crucible.models.fallback import FallbackModel
+        from crucible.models.wrappers.fallback import FallbackModel
 
         local = [
             settings.model_copy(update={"engine": "embedded", "name": name, "adapter": None})
@@ -98,14 +98,15 @@ def find_model(settings: ModelSettings, paths: Paths) -> str:
     if engine == "scripted":
         return f"scripted answers from {settings.script}"
     if settings.base_url and engine in ("openai", "sglang"):
-        from crucible.models.quoting import shown
+        from crucible.models.transport.quoting import shown
 
         return f"{settings.name} at {shown(settings.base_url)}"
     if engine == "openai":
         raise InputError(NO_URL)
     file = _file(settings, paths)
     if engine == "sglang":
-        from crucible.models import serving, sglang_env
+        from crucible.models import serving
+        from crucible.models.sglang import environment as sglang_env
 
         served = serving.find(paths.serving)
         if served is not None and served.engine == "sglang":
@@ -117,7 +118,7 @@ def find_model(settings: ModelSettings, paths: Paths) -> str:
 
 def compiled(settings: ModelSettings, paths: Paths) -> Path | None:
     """The embedded engine that was compiled for this machine, where there is one and it is to be taken."""
-    from crucible.models.native import program
+    from crucible.models.llama.native import program
 
     return None if settings.build == "prebuilt" else program(paths.models)
 
@@ -133,8 +134,8 @@ def base_sha256(settings: ModelSettings, paths: Paths) -> str | None:
 
 
 def _file(settings: ModelSettings, paths: Paths) -> ModelFile:
-    from crucible.models.catalogue import resolve
-    from crucible.models.files import locate
+    from crucible.models.weights.catalogue import resolve
+    from crucible.models.weights.files import locate
 
     return locate(resolve(settings.name), paths.models)
 
@@ -152,7 +153,7 @@ def _scripted(settings: ModelSettings) -> Model:
 
 
 def _remote(settings: ModelSettings, engine: str) -> Model:
-    from crucible.models.openai import OpenAIModel
+    from crucible.models.remote.openai import OpenAIModel
 
     if settings.base_url is None:
         raise InputError(NO_URL)
@@ -171,13 +172,14 @@ def _remote(settings: ModelSettings, engine: str) -> Model:
 
 
 def _sglang(settings: ModelSettings, paths: Paths, progress: Callable[[str], None] | None) -> Model:
-    from crucible.models import serving, sglang_env
-    from crucible.models.adapters import AdapterStore
-    from crucible.models.catalogue import resolve
-    from crucible.models.openai import OpenAIModel
-    from crucible.models.sglang import SglangModel
-    from crucible.models.sglang_process import MAX_RANK, TARGETS, SglangOptions, gpus
-    from crucible.models.weights import to_safetensors
+    from crucible.models import serving
+    from crucible.models.remote.openai import OpenAIModel
+    from crucible.models.sglang import environment as sglang_env
+    from crucible.models.sglang.engine import SglangModel
+    from crucible.models.sglang.process import MAX_RANK, TARGETS, SglangOptions, gpus
+    from crucible.models.weights.adapters import AdapterStore
+    from crucible.models.weights.catalogue import resolve
+    from crucible.models.weights.merged import to_safetensors
 
     card = _card(settings, paths)
     name, adapter = resolve(settings.name).name, card.id if card else None
@@ -228,7 +230,7 @@ def _sglang(settings: ModelSettings, paths: Paths, progress: Callable[[str], Non
 
 def _card(settings: ModelSettings, paths: Paths) -> AdapterCard | None:
     """The configured adapter. Raises InputError where there is none, or it is another model's."""
-    from crucible.models.adapters import AdapterStore
+    from crucible.models.weights.adapters import AdapterStore
 
     if settings.adapter is None:
         return None
@@ -241,9 +243,9 @@ def _card(settings: ModelSettings, paths: Paths) -> AdapterCard | None:
 
 
 def _embedded(settings: ModelSettings, paths: Paths) -> Model:
-    from crucible.models.adapters import AdapterStore
-    from crucible.models.catalogue import resolve
-    from crucible.models.embedded import EmbeddedModel
+    from crucible.models.llama.embedded import EmbeddedModel
+    from crucible.models.weights.adapters import AdapterStore
+    from crucible.models.weights.catalogue import resolve
 
     card, file = _card(settings, paths), _file(settings, paths)
     adapters = {card.id: AdapterStore(paths.adapters).gguf(card)} if card else {}

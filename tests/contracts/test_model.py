@@ -17,19 +17,19 @@ import pytest
 
 from crucible.config.paths import find_paths
 from crucible.errors import ContextOverflowError, EngineTimeoutError, InputError, ModelUnavailableError
-from crucible.models import sglang_env
 from crucible.models.base import Feature, Model, leaves_machine
-from crucible.models.cached import CachedModel
-from crucible.models.embedded import EmbeddedModel
-from crucible.models.fallback import FallbackModel
-from crucible.models.files import ModelFile, hash_file
-from crucible.models.lora import convert
-from crucible.models.metered import MeteredModel
-from crucible.models.openai import OpenAIModel
+from crucible.models.llama.embedded import EmbeddedModel
+from crucible.models.remote.openai import OpenAIModel
 from crucible.models.scripted import ScriptedModel
-from crucible.models.sglang import SglangModel
-from crucible.models.sglang_process import SglangOptions
-from crucible.models.weights import to_safetensors
+from crucible.models.sglang import environment as sglang_env
+from crucible.models.sglang.engine import SglangModel
+from crucible.models.sglang.process import SglangOptions
+from crucible.models.weights.files import ModelFile, hash_file
+from crucible.models.weights.lora import convert
+from crucible.models.weights.merged import to_safetensors
+from crucible.models.wrappers.cached import CachedModel
+from crucible.models.wrappers.fallback import FallbackModel
+from crucible.models.wrappers.metered import MeteredModel
 from crucible.types import Message, Sampling
 from tests.models.adapting import random_adapter
 from tests.models.serving import NAME, native_program, serve, small_model

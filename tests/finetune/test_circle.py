@@ -26,10 +26,10 @@ from crucible.finetune.when import When
 from crucible.finetuning import evaluate, gate_of, promote, propose, store_of, train
 from crucible.finetuning.report import gather, render
 from crucible.memory import MemoryStore
-from crucible.models.adapters import CARD, AdapterStore
-from crucible.models.lora import WEIGHTS
-from crucible.models.native import program
+from crucible.models.llama.native import program
 from crucible.models.serving import find
+from crucible.models.weights.adapters import CARD, AdapterStore
+from crucible.models.weights.lora import WEIGHTS
 from crucible.types import Task
 from tests.finetune.episodes import failed, solved
 from tests.finetune.terminal import answered

@@ -13,7 +13,7 @@ from crucible.finetune import learning
 from crucible.finetune.dataset import Example
 from crucible.finetune.health import Step
 from crucible.finetune.records import Training
-from crucible.models.lora import WEIGHTS
+from crucible.models.weights.lora import WEIGHTS
 from crucible.types import Message, Task
 from tests.finetune.tiny import tiny_model
 

@@ -15,8 +15,8 @@ from crucible.finetune.evaluate import Evaluator, Score, Trial, compare
 from crucible.finetune.gate import Budget, decide
 from crucible.finetune.records import EvaluationSettings
 from crucible.models.base import Feature, Model, OnDelta
-from crucible.models.cached import CachedModel
-from crucible.models.fallback import FallbackModel
+from crucible.models.wrappers.cached import CachedModel
+from crucible.models.wrappers.fallback import FallbackModel
 from crucible.prompting.recipe import Recipe
 from crucible.storage.journal import Journal
 from crucible.types import Completion, Feedback, FindingKind, Message, ModelIdentity, Sampling, Task, Verdict

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from crucible.errors import InputError, StoreError
 from crucible.finetune import machine
 from crucible.finetune.machine import disk, memory, product_gflops, usual_dtype
-from crucible.models.weights import DType
+from crucible.models.weights.merged import DType
 
 
 def test_a_disk_that_takes_no_more_is_said(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ from crucible.finetune.online import Online
 from crucible.finetune.records import Training
 from crucible.finetune.rollouts import Asked, Drawn, Rollouts, _requests
 from crucible.finetune.samples import kept
-from crucible.models.files import ModelFile, hash_file
-from crucible.models.weights import to_safetensors
+from crucible.models.weights.files import ModelFile, hash_file
+from crucible.models.weights.merged import to_safetensors
 from crucible.types import Message, Task
 from tests.finetune.tiny import tiny_gguf
 

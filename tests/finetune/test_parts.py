@@ -11,7 +11,7 @@ from crucible.errors import RefusedError
 from crucible.finetune.records import Proposal
 from crucible.finetune.store import FinetuneStore
 from crucible.finetuning.parts import check_asked
-from crucible.models.catalogue import catalogue
+from crucible.models.weights.catalogue import catalogue
 from tests.conftest import settings_at
 from tests.finetune.proposals import proposed
 

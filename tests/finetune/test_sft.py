@@ -21,7 +21,7 @@ from crucible.finetune.dataset import Example
 from crucible.finetune.health import Step
 from crucible.finetune.learning import Outcome, check_start, checkpoints, encode
 from crucible.finetune.records import Training
-from crucible.models.lora import WEIGHTS
+from crucible.models.weights.lora import WEIGHTS
 from crucible.types import Message, Task
 from tests.finetune.tiny import tiny_model
 

@@ -13,7 +13,7 @@ from crucible.errors import InputError
 from crucible.finetune import together
 from crucible.finetune.learning import LOG, checkpoints
 from crucible.finetune.records import Training
-from crucible.models.lora import WEIGHTS
+from crucible.models.weights.lora import WEIGHTS
 from tests.finetune.tiny import tiny_model
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]

@@ -10,8 +10,8 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from crucible.config.paths import find_paths
-from crucible.models.files import ModelFile, hash_file
-from crucible.models.weights import to_safetensors
+from crucible.models.weights.files import ModelFile, hash_file
+from crucible.models.weights.merged import to_safetensors
 from tests.models.serving import small_model
 
 WIDTH, INNER, LAYERS, HEADS, KV_HEADS = 64, 128, 2, 4, 2

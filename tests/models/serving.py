@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from crucible.config.paths import find_paths
-from crucible.models import native
-from crucible.models.embedded import EmbeddedModel
-from crucible.models.pull import pull
+from crucible.models.llama import native
+from crucible.models.llama.embedded import EmbeddedModel
+from crucible.models.weights.pull import pull
 
 NAME = "smollm2-135m"
 

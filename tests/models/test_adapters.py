@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from crucible.errors import InputError, StoreError
-from crucible.models.adapters import AdapterCard, AdapterStore
-from crucible.models.files import ModelFile, hash_file
+from crucible.models.weights.adapters import AdapterCard, AdapterStore
+from crucible.models.weights.files import ModelFile, hash_file
 from tests.models.adapting import random_adapter
 from tests.models.serving import NAME, small_model
 
@@ -161,8 +161,8 @@ def test_what_does_not_fit_leaves_nothing(store: AdapterStore, tmp_path: Path, b
 ADDING = """
 import sys
 from pathlib import Path
-from crucible.models.adapters import AdapterStore
-from crucible.models.files import ModelFile
+from crucible.models.weights.adapters import AdapterStore
+from crucible.models.weights.files import ModelFile
 root, folder, base, sha256 = sys.argv[1:]
 store = AdapterStore(Path(root))
 print("now", flush=True)

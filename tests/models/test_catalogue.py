@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crucible.errors import InputError, ModelUnavailableError
-from crucible.models.catalogue import catalogue, resolve, shards_of
-from crucible.models.files import locate, read_stamp
-from crucible.models.gguf import check_gguf
+from crucible.models.weights.catalogue import catalogue, resolve, shards_of
+from crucible.models.weights.files import locate, read_stamp
+from crucible.models.weights.gguf import check_gguf
 
 
 def tiny_gguf(tensors: int = 2, data: int = 96) -> bytes:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible.models.chat import as_text, chat_request
-from crucible.models.dialects import dialects
-from crucible.models.embedded import EmbeddedModel, _render
+from crucible.models.llama.embedded import EmbeddedModel, _render
+from crucible.models.transport.chat import as_text, chat_request
+from crucible.models.transport.dialects import dialects
 from crucible.types import Message, Sampling
 from tests.models.serving import serve, small_model
 

@@ -8,7 +8,8 @@ import pytest
 
 from crucible.config.paths import Paths
 from crucible.errors import ModelUnavailableError
-from crucible.models import chosen_because, engine_of, sglang_env
+from crucible.models import chosen_because, engine_of
+from crucible.models.sglang import environment as sglang_env
 from tests.conftest import settings_at
 
 

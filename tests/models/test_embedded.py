@@ -22,9 +22,9 @@ import psutil
 import pytest
 
 from crucible.errors import EngineCrashedError, EngineError, InputError, ModelUnavailableError, StoreError
-from crucible.models.embedded import SHARE_FROM_CHARS, EmbeddedModel
-from crucible.models.lora import convert
-from crucible.models.process import usable_cores
+from crucible.models.llama.embedded import SHARE_FROM_CHARS, EmbeddedModel
+from crucible.models.llama.process import usable_cores
+from crucible.models.weights.lora import convert
 from crucible.types import Message, Sampling
 from tests.models.adapting import random_adapter
 from tests.models.serving import native_program, serve, small_model
@@ -135,7 +135,7 @@ def test_closing_ends_the_child_and_leaves_nothing(path: Path, program: Path | N
 PARENT = """
 import sys, threading
 from pathlib import Path
-from crucible.models.embedded import EmbeddedModel
+from crucible.models.llama.embedded import EmbeddedModel
 from crucible.types import Message, Sampling
 if sys.argv[2] == "loading":
     threading.Timer(float(sys.argv[3]), lambda: print("now", flush=True)).start()

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible.errors import ContextOverflowError, CrucibleError, EngineError, InputError, ModelUnavailableError
-from crucible.models.cached import CachedModel
-from crucible.models.chat import ChatAnswer
-from crucible.models.client import address, checked_key, this_machine
-from crucible.models.openai import OpenAIModel
-from crucible.models.pull import pull
-from crucible.models.quoting import quote, shown
-from crucible.models.refusals import problem, seconds
-from crucible.models.sse import DONE, EventStream
+from crucible.models.remote.openai import OpenAIModel
+from crucible.models.transport.chat import ChatAnswer
+from crucible.models.transport.client import address, checked_key, this_machine
+from crucible.models.transport.quoting import quote, shown
+from crucible.models.transport.refusals import problem, seconds
+from crucible.models.transport.sse import DONE, EventStream
+from crucible.models.weights.pull import pull
+from crucible.models.wrappers.cached import CachedModel
 from crucible.types import Completion, Message, Sampling
 from tests.models.raw import raw
 from tests.models.rude import Reply, rude

@@ -9,7 +9,7 @@ import sys
 import psutil
 import pytest
 
-from crucible.models.sglang_process import LEASH
+from crucible.models.sglang.process import LEASH
 
 SERVER = """
 import subprocess, sys, time

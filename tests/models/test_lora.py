@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from crucible.errors import InputError
-from crucible.models.gguf import requantise
-from crucible.models.lora import convert, read_base, read_config
+from crucible.models.weights.gguf import requantise
+from crucible.models.weights.lora import convert, read_base, read_config
 from crucible.types import Message, Sampling
 from tests.finetune.tiny import tiny_gguf
 from tests.models.adapting import config, key, random_adapter, random_tensors, save_adapter

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from crucible.errors import ModelUnavailableError
-from crucible.models import native
+from crucible.models.llama import native
 
 CMAKE = """
 cmake_minimum_required(VERSION 3.10)

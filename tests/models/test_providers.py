@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from crucible.errors import ContextOverflowError, EngineError, InputError, ModelUnavailableError, StoreError
-from crucible.models.cached import CachedModel
-from crucible.models.fallback import FallbackModel
-from crucible.models.metered import MeteredModel
-from crucible.models.openai import OpenAIModel
+from crucible.models.remote.openai import OpenAIModel
 from crucible.models.scripted import ScriptedModel
-from crucible.models.stop import Stop
-from crucible.models.throttle import Throttle
+from crucible.models.transport.stop import Stop
+from crucible.models.transport.throttle import Throttle
+from crucible.models.wrappers.cached import CachedModel
+from crucible.models.wrappers.fallback import FallbackModel
+from crucible.models.wrappers.metered import MeteredModel
 from crucible.types import Message, Sampling
 from tests.models.rude import Reply, rude
 

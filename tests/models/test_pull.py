@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from crucible.errors import ModelUnavailableError, StoreError
-from crucible.models.catalogue import IndexParts, ModelSource
-from crucible.models.files import locate, read_stamp
-from crucible.models.pull import PullProgress, fetch, pull
-from crucible.models.sources import IndexSource, SourceUnreachable
+from crucible.models.weights.catalogue import IndexParts, ModelSource
+from crucible.models.weights.files import locate, read_stamp
+from crucible.models.weights.pull import PullProgress, fetch, pull
+from crucible.models.weights.sources import IndexSource, SourceUnreachable
 from tests.models.hub import Hub, build_wheel
 from tests.models.test_catalogue import tiny_gguf
 
@@ -39,7 +39,7 @@ def hub() -> Iterator[Hub]:
 
 
 def pull_in_child(name: str, cache: Path, url: str) -> subprocess.Popen[str]:
-    code = "import sys; from pathlib import Path; from crucible.models.pull import pull\n"
+    code = "import sys; from pathlib import Path; from crucible.models.weights.pull import pull\n"
     code += "say = lambda p: print(p.done, p.note, flush=True)\n"
     code += "print('at', pull(sys.argv[1], Path(sys.argv[2]), hub_url=sys.argv[3], progress=say), flush=True)"
     command = [sys.executable, "-c", code, name, str(cache), url]

@@ -13,12 +13,12 @@ import psutil
 import pytest
 
 from crucible.config.paths import find_paths
-from crucible.models import sglang_env
-from crucible.models.files import ModelFile, hash_file
-from crucible.models.replicas import Replicas
-from crucible.models.sglang import SglangModel
-from crucible.models.sglang_process import SglangOptions, SglangProcess
-from crucible.models.weights import to_safetensors
+from crucible.models.sglang import environment as sglang_env
+from crucible.models.sglang.engine import SglangModel
+from crucible.models.sglang.process import SglangOptions, SglangProcess
+from crucible.models.sglang.replicas import Replicas
+from crucible.models.weights.files import ModelFile, hash_file
+from crucible.models.weights.merged import to_safetensors
 from crucible.types import Message, Sampling
 from tests.contracts.test_model import SGLANG_SWITCH
 from tests.models.adapting import random_adapter

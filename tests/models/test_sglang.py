@@ -13,11 +13,11 @@ import torch
 
 from crucible.config.paths import find_paths
 from crucible.errors import CrucibleError, InputError, ModelUnavailableError
-from crucible.models import sglang_env
-from crucible.models.files import ModelFile, hash_file
-from crucible.models.sglang import SglangModel
-from crucible.models.sglang_process import SglangOptions, SglangProcess
-from crucible.models.weights import to_safetensors
+from crucible.models.sglang import environment as sglang_env
+from crucible.models.sglang.engine import SglangModel
+from crucible.models.sglang.process import SglangOptions, SglangProcess
+from crucible.models.weights.files import ModelFile, hash_file
+from crucible.models.weights.merged import to_safetensors
 from crucible.types import Message, Sampling
 from tests.contracts.test_model import SGLANG_SWITCH
 from tests.models.adapting import random_adapter

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from crucible.models.sglang_plugin.crucible_sglang import rotary_embedding
+from crucible.models.sglang.plugin.crucible_sglang import rotary_embedding
 
 HEADS, KEY_HEADS, HEAD, TOKENS, BASE = 14, 2, 64, 37, 1_000_000.0
 
@@ -90,7 +90,7 @@ def test_position_zero_turns_nothing() -> None:
 
 UNPINNED = """
 import torch
-from crucible.models.sglang_plugin.crucible_sglang import without_pinning
+from crucible.models.sglang.plugin.crucible_sglang import without_pinning
 without_pinning(torch)
 made = [
     torch.tensor([0, 1], dtype=torch.int32, pin_memory=True),

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible.models.slots import Lane, Slots
-from crucible.models.stop import Stop
+from crucible.models.llama.slots import Lane, Slots
+from crucible.models.transport.stop import Stop
 
 
 @pytest.fixture

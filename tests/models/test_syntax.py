@@ -13,8 +13,8 @@ from crucible.errors import InputError
 from crucible.languages.python.checks.source import first_error
 from crucible.models.base import Feature, OnDelta
 from crucible.models.scripted import ScriptedModel
-from crucible.models.syntax import SyntaxModel
-from crucible.models.wrapped import WrappedModel
+from crucible.models.wrappers.syntax import SyntaxModel
+from crucible.models.wrappers.wrapped import WrappedModel
 from crucible.types import Completion, Message, Sampling
 from tests.models.serving import serve, small_model
 

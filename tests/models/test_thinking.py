@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible.models.thinking import Thinking
+from crucible.models.transport.thinking import Thinking
 
 PROGRAM = "```python\ndef double(n):\n    return n * 2\n```\n"
 DRAFT = "Maybe:\n```python\ndef double(n):\n    return n + 1\n```\nNo, wrong.\n"

@@ -11,8 +11,8 @@ import pytest
 from crucible.errors import StoreError
 from crucible.finetune import rollouts
 from crucible.finetune.records import Training
-from crucible.models.files import ModelFile, hash_file
-from crucible.models.weights import to_bfloat16
+from crucible.models.weights.files import ModelFile, hash_file
+from crucible.models.weights.merged import to_bfloat16
 from crucible.types import Message, Sampling
 from tests.finetune.tiny import tiny_gguf
 from tests.models.serving import serve
@@ -55,7 +55,7 @@ def test_it_is_written_once_and_never_by_halves(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("crucible.models.weights.requantise", full)
+        patch.setattr("crucible.models.weights.merged.requantise", full)
         with pytest.raises(StoreError, match="No space left"):
             to_bfloat16(file, tmp_path)
     made = to_bfloat16(file, tmp_path)

@@ -236,7 +236,7 @@ def _html(expect: Expect, outcome: Outcome) -> Iterator[str]:
 
 def prompt_about(text: str) -> str:
     """A prompt as a model gets it, with `text` in every place that a program's output can come to."""
-    from crucible.models.chat import as_text
+    from crucible.models.transport.chat import as_text
     from crucible.prompting.templates import render
 
     said = Feedback(kind=FindingKind.RUNTIME, severity="error", message=text, call=text, expected=text, actual=text)

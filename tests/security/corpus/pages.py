@@ -19,9 +19,9 @@ WRITERS = (
 )
 """The files of the package that write HTML; `written_about` asks each."""
 READERS = (
-    "models/gguf.py",
-    "models/quoting.py",
-    "models/sources.py",
+    "models/weights/gguf.py",
+    "models/transport/quoting.py",
+    "models/weights/sources.py",
     "languages/python/extraction/characters.py",
     "languages/python/extraction/wrappings.py",
 )
