@@ -23,12 +23,12 @@ from typing import Any, Literal, NamedTuple
 from benchmarks.functions import FUNCTIONS, Function
 from benchmarks.online import RECIPE
 from crucible.config import load_settings
-from crucible.finetune import learning, sft
-from crucible.finetune.dataset import Example, completion
-from crucible.finetune.evaluate import Evaluator, Score, Trial, compare
-from crucible.finetune.gate import decide
+from crucible.finetune.data.dataset import Example, completion
+from crucible.finetune.gate.evaluate import Evaluator, Score, Trial, compare
+from crucible.finetune.gate.gate import decide
+from crucible.finetune.methods import learning, sft
 from crucible.finetune.records import EvaluationSettings, Training
-from crucible.finetuning.parts import safety_trials
+from crucible.finetune.steps.parts import safety_trials
 from crucible.models.llama.embedded import EmbeddedModel
 from crucible.models.llama.native import program
 from crucible.models.weights.catalogue import resolve

@@ -28,14 +28,14 @@ from typing import Any
 from benchmarks.functions import FUNCTIONS
 from crucible.config import load_settings
 from crucible.errors import CancelledError
-from crucible.finetune import learning
-from crucible.finetune.dataset import Example
-from crucible.finetune.health import Step
-from crucible.finetune.judged import JudgedReward
-from crucible.finetune.learning import Learner
-from crucible.finetune.online import Online, Reward
+from crucible.finetune.data.dataset import Example
+from crucible.finetune.methods import learning
+from crucible.finetune.methods.health import Step
+from crucible.finetune.methods.judged import JudgedReward
+from crucible.finetune.methods.learning import Learner
+from crucible.finetune.methods.online import Online, Reward
+from crucible.finetune.methods.rollouts import Rollouts, drawn_from
 from crucible.finetune.records import Training
-from crucible.finetune.rollouts import Rollouts, drawn_from
 from crucible.models import compiled
 from crucible.models.weights.catalogue import resolve
 from crucible.models.weights.files import ModelFile, locate
@@ -109,7 +109,7 @@ def train(method: str, model: str, training: Training, reward: Reward, *, rounds
     with tempfile.TemporaryDirectory() as folder, rollouts_of(file, out := Path(folder), training) as rollouts:
         learner = learning.load(weights, training)
         before = [] if rounds else by_task(learner, rollouts, reward, asked)
-        module = import_module(f"crucible.finetune.{method}")
+        module = import_module(f"crucible.finetune.methods.{method}")
         trainer = module.trainer(Online(learner, asked, training, out, rollouts, reward))
         if rounds:
             with suppress(CancelledError):

@@ -28,14 +28,14 @@ from typing import Any
 
 from benchmarks.online import RECIPE, rollouts_of
 from crucible.config import load_settings
-from crucible.finetune import learning, sft
-from crucible.finetune.dataset import Example
-from crucible.finetune.grpo import trainer as grpo_trainer
-from crucible.finetune.learning import Learner
-from crucible.finetune.machine import product_gflops
-from crucible.finetune.online import Online
+from crucible.finetune.data.dataset import Example
+from crucible.finetune.methods import learning, sft
+from crucible.finetune.methods.grpo import trainer as grpo_trainer
+from crucible.finetune.methods.learning import Learner
+from crucible.finetune.methods.machine import product_gflops
+from crucible.finetune.methods.online import Online
+from crucible.finetune.methods.rollouts import Rollouts
 from crucible.finetune.records import Training
-from crucible.finetune.rollouts import Rollouts
 from crucible.models import compiled
 from crucible.models.weights.catalogue import resolve
 from crucible.models.weights.files import ModelFile, locate

@@ -403,7 +403,7 @@ def served(settings: Settings) -> ModelSettings:
 
 def _promoted(paths: Paths, base_sha256: str) -> str | None:
     """The adapter that was promoted. Raises RefusedError where another lies in its place, InputError where none does."""
-    from crucible.finetune.gate import Gate
+    from crucible.finetune.gate.gate import Gate
     from crucible.finetune.store import FinetuneStore
     from crucible.models.weights.adapters import AdapterStore
 

@@ -13,7 +13,7 @@ import pytest
 
 from crucible import Crucible, Task
 from crucible.errors import InputError
-from crucible.finetuning.proposing import _dataset
+from crucible.finetune.steps.proposing import _dataset
 from crucible.models.scripted import ScriptedModel
 from crucible.prompting.recipe import Recipe
 from crucible.security.base import Sandbox

@@ -10,9 +10,9 @@ import pytest
 from crucible import Crucible, Task, Verdict
 from crucible.bench.cells import cell_of
 from crucible.experience.train import Planned, _entry
-from crucible.finetune.contamination import Contamination
-from crucible.finetune.dataset import Example, build
-from crucible.finetune.judged import JudgedReward
+from crucible.finetune.data.contamination import Contamination
+from crucible.finetune.data.dataset import Example, build
+from crucible.finetune.methods.judged import JudgedReward
 from crucible.memory import MemoryStore
 from crucible.models.scripted import ScriptedModel
 from crucible.nodes.generate import verified

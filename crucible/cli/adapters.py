@@ -72,7 +72,7 @@ def remove(spec: SpecArgument) -> int:
     from crucible.cli.output import say
     from crucible.config import load_settings
     from crucible.errors import InputError
-    from crucible.finetune.gate import Gate
+    from crucible.finetune.gate.gate import Gate
     from crucible.finetune.store import FinetuneStore
     from crucible.models.weights.adapters import AdapterStore
     from crucible.security.trust.audit import AuditLog

@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from crucible.app import Crucible
-    from crucible.finetune.health import Step
+    from crucible.finetune.methods.health import Step
 
 app = typer.Typer(
     help="Fine-tuning: propose → approve → train → evaluate → promote → rollback. Nothing trains and nothing is promoted "
@@ -104,11 +104,11 @@ def propose(
     from crucible.cli.finetune_shown import show_proposal
     from crucible.cli.output import print_json, say
     from crucible.errors import NotYetError
-    from crucible.finetune.dataset import DataSettings
-    from crucible.finetune.machine import usual_dtype
+    from crucible.finetune.data.dataset import DataSettings
+    from crucible.finetune.data.when import When
+    from crucible.finetune.methods.machine import usual_dtype
     from crucible.finetune.records import Training
-    from crucible.finetune.when import When
-    from crucible.finetuning import propose as make
+    from crucible.finetune.steps import propose as make
 
     due = When.parse(when) if when is not None else None
     said = {"learning_rate": learning_rate, "beta": beta}
@@ -161,7 +161,7 @@ def review(
     """Show a proposal and what would be learned from, as it lies there."""
     from crucible.cli.finetune_shown import show_proposal
     from crucible.cli.output import print_json
-    from crucible.finetuning import gate_of, store_of
+    from crucible.finetune.steps import gate_of, store_of
     from crucible.text import printable
 
     with _crucible(None) as crucible:
@@ -187,7 +187,7 @@ def review(
 def approve(id_: IdArgument) -> int:
     """Let it be trained. Asks at the terminal, where the proposal's name is to be typed. Exit 1 for a no."""
     from crucible.cli.output import say
-    from crucible.finetuning import gate_of
+    from crucible.finetune.steps import gate_of
 
     with _crucible(None) as crucible:
         if not gate_of(crucible).approve(id_):
@@ -201,7 +201,7 @@ def approve(id_: IdArgument) -> int:
 def reject(id_: IdArgument, reason: Annotated[str, typer.Option(help="Goes into the audit log.")] = "") -> int:
     """Decide that it is never trained."""
     from crucible.cli.output import say
-    from crucible.finetuning import gate_of
+    from crucible.finetune.steps import gate_of
 
     with _crucible(None) as crucible:
         gate_of(crucible).reject(id_, reason)
@@ -231,7 +231,7 @@ def train(
     import threading
 
     from crucible.cli.output import CountedBar, Left, print_json, say
-    from crucible.finetuning import train as run
+    from crucible.finetune.steps import train as run
 
     stop, left = threading.Event(), Left()
 
@@ -254,7 +254,7 @@ def train(
             trained = run(crucible, id_, tell=tell, note=say, cancelled=stop.is_set, track=track or ())
     finally:
         signal.signal(signal.SIGINT, before)
-    from crucible.finetune.together import processes
+    from crucible.finetune.methods.together import processes
 
     if not processes().is_main_process:  # the first says it
         return 0
@@ -283,7 +283,7 @@ def evaluate(
     from crucible.cli.finetune_shown import show_evaluation
     from crucible.cli.output import CountedBar, Left, print_json, say
     from crucible.finetune.records import EvaluationSettings
-    from crucible.finetuning import evaluate as run
+    from crucible.finetune.steps import evaluate as run
 
     began, left = time.monotonic(), Left()
 
@@ -311,7 +311,7 @@ def evaluate(
 def promote(id_: IdArgument) -> int:
     """Serve its adapter from now on: `solve`, `bench` and `models serve` take it by themselves. Asks at the terminal."""
     from crucible.cli.output import say
-    from crucible.finetuning import promote as ask
+    from crucible.finetune.steps import promote as ask
 
     with _crucible(None) as crucible:
         if not ask(crucible, id_):
@@ -330,7 +330,7 @@ def rollback(
 ) -> int:
     """Serve what served before the last promotion, at once."""
     from crucible.cli.output import say
-    from crucible.finetuning import gate_of
+    from crucible.finetune.steps import gate_of
     from crucible.models import base_sha256
 
     with _crucible(model) as crucible:
@@ -348,8 +348,8 @@ def report(
     ] = None,
 ) -> int:
     """Write finetuning.md and finetuning.html: curves, signs, what the model wrote on the way, before and after."""
-    from crucible.finetuning import store_of
-    from crucible.finetuning.report import gather, render
+    from crucible.finetune.report import gather, render
+    from crucible.finetune.steps import store_of
 
     with _crucible(None) as crucible:
         story, beside = gather(crucible, id_), store_of(crucible).folder(id_)
@@ -362,7 +362,7 @@ def report(
 def list_all(as_json: JsonOption = False) -> int:
     """List all fine-tunings with where they stand, and what each adapter was made from."""
     from crucible.cli.output import print_json
-    from crucible.finetuning import gate_of, store_of
+    from crucible.finetune.steps import gate_of, store_of
     from crucible.text import one_line
 
     rows: list[dict[str, Any]] = []

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from crucible.errors import InputError
-from crucible.finetune.dataset import Kind
+from crucible.finetune.data.dataset import Kind
 from crucible.models.weights.merged import DType
 from crucible.types import Frozen
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from crucible.errors import InputError, StoreError
-from crucible.finetune.dataset import Dataset
+from crucible.finetune.data.dataset import Dataset
 from crucible.finetune.records import Evaluation, Manifest, Proposal, Trained, digest
 from crucible.storage.files import write_atomically
 from crucible.types import Frozen

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from crucible.finetune.contamination import Contamination
-from crucible.finetune.dataset import build
-from crucible.finetune.gate import Gate
+from crucible.finetune.data.contamination import Contamination
+from crucible.finetune.data.dataset import build
+from crucible.finetune.gate.gate import Gate
 from crucible.finetune.records import Estimate, Evaluation, Measured, Proposal, Trained, Training, digest
 from crucible.finetune.store import FinetuneStore
 from crucible.prompting.recipe import Recipe

@@ -19,12 +19,12 @@ from crucible.app import Crucible, served
 from crucible.config import load_settings
 from crucible.config.settings import Settings
 from crucible.errors import InputError, NotYetError, RefusedError
-from crucible.finetune.gate import Budget
-from crucible.finetune.health import Step
+from crucible.finetune.data.when import When
+from crucible.finetune.gate.gate import Budget
+from crucible.finetune.methods.health import Step
 from crucible.finetune.records import EvaluationSettings, Training
-from crucible.finetune.when import When
-from crucible.finetuning import evaluate, gate_of, promote, propose, store_of, train
-from crucible.finetuning.report import gather, render
+from crucible.finetune.report import gather, render
+from crucible.finetune.steps import evaluate, gate_of, promote, propose, store_of, train
 from crucible.memory import MemoryStore
 from crucible.models.llama.native import program
 from crucible.models.serving import find
@@ -95,7 +95,7 @@ def test_hidden_tests_are_the_reward_of_tasks_without_visible_ones(
 
 
 def test_the_circle(settings: Settings, eval_set: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crucible.finetune.gate.BUDGET", Budget(k=2, sampled=1))
+    monkeypatch.setattr("crucible.finetune.gate.gate.BUDGET", Budget(k=2, sampled=1))
     with Crucible(settings=settings) as app:
         with pytest.raises(InputError, match="problem set to measure on"):
             propose(app, name="small", eval_sets=[], training=TRAINING)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crucible.finetune.contamination import Contamination, Evaluated, skeleton
+from crucible.finetune.data.contamination import Contamination, Evaluated, skeleton
 
 TEXT = (
     "Given a list of words, return the one that holds the most different vowels. Where two hold equally many, the "

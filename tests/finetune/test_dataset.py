@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible.finetune.contamination import Contamination, Evaluated
-from crucible.finetune.dataset import Dataset, DataSettings, build
+from crucible.finetune.data.contamination import Contamination, Evaluated
+from crucible.finetune.data.dataset import Dataset, DataSettings, build
 from crucible.prompting.recipe import Recipe
 from crucible.security.trust.secrets import redact
 from crucible.types import Episode, Feedback, FindingKind

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from crucible.errors import CancelledError, InputError
-from crucible.finetune import learning
-from crucible.finetune.dataset import Example
-from crucible.finetune.health import Step
+from crucible.finetune.data.dataset import Example
+from crucible.finetune.methods import learning
+from crucible.finetune.methods.health import Step
 from crucible.finetune.records import Training
 from crucible.models.weights.lora import WEIGHTS
 from crucible.types import Message, Task
@@ -40,7 +40,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_learns_to_prefer_and_goes_on_after_a_stop_to_the_same_bits(weights: Path, tmp_path: Path) -> None:
-    from crucible.finetune import dpo
+    from crucible.finetune.methods import dpo
 
     def train(out: Path, stop_after: int = 0) -> tuple[learning.Outcome, list[Step]]:
         out.mkdir(exist_ok=True)
@@ -65,7 +65,7 @@ def test_it_learns_to_prefer_and_goes_on_after_a_stop_to_the_same_bits(weights: 
 def test_the_end_of_a_pairs_answers_is_read_only_where_it_is_to_be_learned(
     weights: Path, tmp_path: Path, ends: bool
 ) -> None:
-    from crucible.finetune import dpo
+    from crucible.finetune.methods import dpo
 
     learner = learning.load(weights, TRAINING)
     pairs = [each.model_copy(update={"ends": ends}) for each in PAIRS]
@@ -75,7 +75,7 @@ def test_the_end_of_a_pairs_answers_is_read_only_where_it_is_to_be_learned(
 
 
 def test_pairs_that_do_not_fit_are_said(weights: Path, tmp_path: Path) -> None:
-    from crucible.finetune import dpo
+    from crucible.finetune.methods import dpo
 
     learner = learning.load(weights, TRAINING)
     with pytest.raises(InputError, match="none of the 4 pairs fits in 16 tokens"):

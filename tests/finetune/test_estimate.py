@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from crucible.finetune.dataset import Dataset, Example, Kind
-from crucible.finetune.estimate import CHARS_PER_TOKEN, estimate
+from crucible.finetune.data.dataset import Dataset, Example, Kind
 from crucible.finetune.records import Estimate, Training
+from crucible.finetune.steps.estimate import CHARS_PER_TOKEN, estimate
 from crucible.types import Message, Task
 
 BYTES, GFLOPS = 491_400_064, 111.0

@@ -11,8 +11,8 @@ from typing import Any, Self
 import pytest
 
 from crucible.errors import CancelledError, EngineError
-from crucible.finetune.evaluate import Evaluator, Score, Trial, compare
-from crucible.finetune.gate import Budget, decide
+from crucible.finetune.gate.evaluate import Evaluator, Score, Trial, compare
+from crucible.finetune.gate.gate import Budget, decide
 from crucible.finetune.records import EvaluationSettings
 from crucible.models.base import Feature, Model, OnDelta
 from crucible.models.wrappers.cached import CachedModel

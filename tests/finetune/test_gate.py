@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from crucible.errors import InputError, RefusedError, StoreError
-from crucible.finetune.gate import Promotion
+from crucible.finetune.gate.gate import Promotion
 from crucible.finetune.store import DATA, EVALUATION, PROPOSAL, TRAINED, FinetuneStore
 from crucible.security.trust.audit import AuditLog
 from tests.finetune.proposals import BASE, evaluation, gate, proposed, trained
@@ -272,7 +272,7 @@ def test_what_was_decided_while_the_question_was_open_is_not_overruled(
 
     def thinking(_question: str, _answer: str) -> bool:
         with monkeypatch.context() as other:
-            other.setattr("crucible.finetune.gate.asked", lambda *_: True)
+            other.setattr("crucible.finetune.gate.gate.asked", lambda *_: True)
             first = proposed(tmp_path)
             gate(tmp_path).approve(first)
             gate(tmp_path).trained(first, trained(first))
@@ -280,7 +280,7 @@ def test_what_was_decided_while_the_question_was_open_is_not_overruled(
             gate(tmp_path).promote(first)
         return True
 
-    monkeypatch.setattr("crucible.finetune.gate.asked", thinking)
+    monkeypatch.setattr("crucible.finetune.gate.gate.asked", thinking)
     with pytest.raises(RefusedError, match=r"measure it again|something else was decided"):
         gate(tmp_path).promote(late)
     assert gate(tmp_path).promoted(BASE).adapter == "mine@1"

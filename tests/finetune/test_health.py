@@ -8,7 +8,7 @@ import random
 import pytest
 
 from crucible.config import HealthLimits, packaged
-from crucible.finetune.health import Monitor, repetition
+from crucible.finetune.methods.health import Monitor, repetition
 
 HEALTHY = {"loss": 0.8, "grad_norm": 1.0, "entropy": 0.9, "kl": 0.05, "completions/mean_length": 80.0, "reward": 0.4}
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from crucible.config import load_settings
-from crucible.finetune.dataset import Example
-from crucible.finetune.judged import JudgedReward
+from crucible.finetune.data.dataset import Example
+from crucible.finetune.methods.judged import JudgedReward
 from crucible.prompting.recipe import Recipe
 from crucible.rewards import Rewards
 from crucible.security.base import Judge

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible.errors import CancelledError, InputError
-from crucible.finetune import learning
-from crucible.finetune.dataset import Example
-from crucible.finetune.health import Step
-from crucible.finetune.learning import Learner
-from crucible.finetune.online import Online
+from crucible.finetune.data.dataset import Example
+from crucible.finetune.methods import learning
+from crucible.finetune.methods.health import Step
+from crucible.finetune.methods.learning import Learner
+from crucible.finetune.methods.online import Online
+from crucible.finetune.methods.rollouts import Asked, Drawn, Rollouts, _requests
+from crucible.finetune.methods.samples import kept
 from crucible.finetune.records import Training
-from crucible.finetune.rollouts import Asked, Drawn, Rollouts, _requests
-from crucible.finetune.samples import kept
 from crucible.models.weights.files import ModelFile, hash_file
 from crucible.models.weights.merged import to_safetensors
 from crucible.types import Message, Task
@@ -125,7 +125,7 @@ def test_a_round_is_drawn_rewarded_and_learned_from(
         heard.extend((example.task.prompt, text) for example, text in zip(examples, texts, strict=True))
         return [{"total": worth(text), "hidden": 0.25} for text in texts]
 
-    trainer = import_module(f"crucible.finetune.{method}").trainer(
+    trainer = import_module(f"crucible.finetune.methods.{method}").trainer(
         Online(learner, EXAMPLES, TRAINING, tmp_path, rollouts, reward)
     )
     steps: list[Step] = []
@@ -152,7 +152,7 @@ def test_a_round_is_drawn_rewarded_and_learned_from(
 def test_a_round_that_cannot_be_made_is_said(
     change: dict[str, float], said: str, learner: Learner, rollouts: Rollouts, tmp_path: Path
 ) -> None:
-    from crucible.finetune import grpo
+    from crucible.finetune.methods import grpo
 
     training = TRAINING.model_copy(update=change)
     with pytest.raises(InputError, match=said):
@@ -162,7 +162,7 @@ def test_a_round_that_cannot_be_made_is_said(
 def test_a_past_success_is_one_of_the_answers_where_there_is_one(
     learner: Learner, rollouts: Rollouts, tmp_path: Path
 ) -> None:
-    from crucible.finetune import grpo
+    from crucible.finetune.methods import grpo
 
     heard: list[tuple[str, str]] = []
 
@@ -197,7 +197,7 @@ def test_what_was_interrupted_becomes_what_it_would_have_become(
         learner, steps = learning.load(weights, training), list[Step]()
         with drawing(model, out) as engine:
             made = Online(learner, MORE, training, out, engine, lambda _, texts: [{"total": worth(t)} for t in texts])
-            trainer = import_module(f"crucible.finetune.{method}").trainer(made)
+            trainer = import_module(f"crucible.finetune.methods.{method}").trainer(made)
             learning.run(trainer, out, tell=steps.append, cancelled=lambda: len(steps) >= stop_after)
         critic = trainer.critic.state_dict() if method == "ppo" else {}
         adapter = {name: weight for name, weight in learner.model.state_dict().items() if "default" in name}

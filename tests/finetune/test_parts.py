@@ -9,8 +9,8 @@ import pytest
 from crucible.app import Crucible
 from crucible.errors import RefusedError
 from crucible.finetune.records import Proposal
+from crucible.finetune.steps.parts import check_asked
 from crucible.finetune.store import FinetuneStore
-from crucible.finetuning.parts import check_asked
 from crucible.models.weights.catalogue import catalogue
 from tests.conftest import settings_at
 from tests.finetune.proposals import proposed

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible.finetune.ppo import Critic, Round, explained_variance, fit, gae, whitened
+from crucible.finetune.methods.ppo import Critic, Round, explained_variance, fit, gae, whitened
 from crucible.finetune.records import Training
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from crucible.finetune.health import MORE_KL, Sign, Step
+from crucible.finetune.methods.health import MORE_KL, Sign, Step
+from crucible.finetune.methods.samples import Sample, keep, kept
 from crucible.finetune.records import Change
-from crucible.finetune.samples import Sample, keep, kept
+from crucible.finetune.report import HTML, MARKDOWN, Story, render
 from crucible.finetune.store import FinetuneStore
-from crucible.finetuning.report import HTML, MARKDOWN, Story, render
 from tests.finetune.proposals import evaluation, proposed, trained
 
 HOSTILE = "```\n# Owned\n</code><script>alert(1)</script>\u202e\x1b[2J{{ 7 * 7 }}\n````"

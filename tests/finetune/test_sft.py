@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from crucible.errors import CancelledError, InputError, RefusedError
-from crucible.finetune import learning
-from crucible.finetune.dataset import Example
-from crucible.finetune.health import Step
-from crucible.finetune.learning import Outcome, check_start, checkpoints, encode
+from crucible.finetune.data.dataset import Example
+from crucible.finetune.methods import learning
+from crucible.finetune.methods.health import Step
+from crucible.finetune.methods.learning import Outcome, check_start, checkpoints, encode
 from crucible.finetune.records import Training
 from crucible.models.weights.lora import WEIGHTS
 from crucible.types import Message, Task
@@ -45,7 +45,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(weights: Path, out: Path, training: Training = TRAINING, **more: Any) -> Outcome:
-    from crucible.finetune import sft
+    from crucible.finetune.methods import sft
 
     out.mkdir(exist_ok=True)
     poison: Callable[[Any], None] = more.pop("poison", lambda _: None)
@@ -77,8 +77,8 @@ def test_it_learns_and_every_step_is_told_and_logged(whole: tuple[Outcome, list[
 def test_the_same_seed_gives_the_same_bits_looked_at_or_not(
     whole: tuple[Outcome, list[Step]], weights: Path, tmp_path: Path
 ) -> None:
-    from crucible.finetune import sft
-    from crucible.finetune.samples import written
+    from crucible.finetune.methods import sft
+    from crucible.finetune.methods.samples import written
 
     learner, seen, out = learning.load(weights, TRAINING), list[str](), tmp_path / "again"
     out.mkdir()
@@ -204,7 +204,7 @@ def test_the_loss_is_over_the_answer_alone(weights: Path) -> None:
 
 @pytest.mark.parametrize("ends", [True, False])
 def test_the_end_of_an_answer_is_read_only_where_it_is_to_be_learned(weights: Path, tmp_path: Path, ends: bool) -> None:
-    from crucible.finetune import sft
+    from crucible.finetune.methods import sft
 
     learner = learning.load(weights, TRAINING)
     examples = [each.model_copy(update={"ends": ends}) for each in EXAMPLES]
@@ -213,7 +213,7 @@ def test_the_end_of_an_answer_is_read_only_where_it_is_to_be_learned(weights: Pa
 
 
 def test_examples_that_do_not_fit_are_left_out_and_none_at_all_is_said(weights: Path, tmp_path: Path) -> None:
-    from crucible.finetune import sft
+    from crucible.finetune.methods import sft
 
     learner = learning.load(weights, TRAINING)
     short = TRAINING.model_copy(update={"max_length": 16})

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from crucible.errors import InputError
-from crucible.finetune import together
-from crucible.finetune.learning import LOG, checkpoints
+from crucible.finetune.methods import together
+from crucible.finetune.methods.learning import LOG, checkpoints
 from crucible.finetune.records import Training
 from crucible.models.weights.lora import WEIGHTS
 from tests.finetune.tiny import tiny_model

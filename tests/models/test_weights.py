@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from crucible.errors import StoreError
-from crucible.finetune import rollouts
+from crucible.finetune.methods import rollouts
 from crucible.finetune.records import Training
 from crucible.models.weights.files import ModelFile, hash_file
 from crucible.models.weights.merged import to_bfloat16

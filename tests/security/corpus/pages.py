@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from crucible.finetuning.report import Story
+    from crucible.finetune.report import Story
 
 WRITERS = (
     "bench/report/report.html.j2",
     "experience/report/training.html.j2",
-    "finetuning/report/finetuning.html.j2",
+    "finetune/report/finetuning.html.j2",
 )
 """The files of the package that write HTML; `written_about` asks each."""
 READERS = (
@@ -35,7 +35,7 @@ def written_about(text: str) -> tuple[str, ...]:
     from crucible.bench.record import Cell, Plan, ProblemRecord, Results, SetRecord
     from crucible.experience import report as train_report
     from crucible.experience.record import Entry, Planned, RoundRecord, Trained, TrainPlan
-    from crucible.finetuning import report as finetuned
+    from crucible.finetune import report as finetuned
     from crucible.types import ModelIdentity
 
     common = {
@@ -75,8 +75,9 @@ def written_about(text: str) -> tuple[str, ...]:
 
 
 def _story(text: str) -> Story:
-    from crucible.finetune.dataset import Dataset, Example
-    from crucible.finetune.health import Sign, Step
+    from crucible.finetune.data.dataset import Dataset, Example
+    from crucible.finetune.methods.health import Sign, Step
+    from crucible.finetune.methods.samples import Sample
     from crucible.finetune.records import (
         Change,
         Estimate,
@@ -88,8 +89,7 @@ def _story(text: str) -> Story:
         Trained,
         Training,
     )
-    from crucible.finetune.samples import Sample
-    from crucible.finetuning.report import Story
+    from crucible.finetune.report import Story
     from crucible.types import Task
 
     now = datetime(2026, 11, 1, tzinfo=UTC)

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from crucible.app import Crucible
 from crucible.errors import StoreError
-from crucible.finetune.dataset import Dataset
-from crucible.finetune.health import Sign, Step
-from crucible.finetune.learning import LOG
+from crucible.finetune.data.dataset import Dataset
+from crucible.finetune.methods.health import Sign, Step
+from crucible.finetune.methods.learning import LOG
+from crucible.finetune.methods.samples import Sample, kept
 from crucible.finetune.records import Evaluation, Manifest, Proposal, Trained
-from crucible.finetune.samples import Sample, kept
-from crucible.finetuning.parts import gate_of, store_of
+from crucible.finetune.steps.parts import gate_of, store_of
 from crucible.reporting.words import count, percent, points
 from crucible.storage.files import write_atomically
 from crucible.storage.journal import read
@@ -66,7 +66,7 @@ def gather(app: Crucible, id_: str) -> Story:
 def render(story: Story, out: Path) -> list[Path]:
     """Writes both pages into the folder `out`, each whole or not at all, and returns them. Raises StoreError."""
     from crucible.bench.report.pages import environment
-    from crucible.finetuning.report.plots import draw
+    from crucible.finetune.report.plots import draw
 
     values = {
         "proposal": story.proposal,

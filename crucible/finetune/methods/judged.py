@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from crucible.finetune.dataset import Example
+from crucible.finetune.data.dataset import Example
 from crucible.languages.python.extract import extract_for
 from crucible.prompting.recipe import Recipe
 from crucible.rewards import RewardInput, Rewards

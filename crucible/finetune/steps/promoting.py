@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crucible.app import Crucible
 from crucible.finetune.records import Proposal, Trained
-from crucible.finetuning.parts import check_asked, gate_of
+from crucible.finetune.steps.parts import check_asked, gate_of
 from crucible.models.weights.adapters import AdapterStore
 
 

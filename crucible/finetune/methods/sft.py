@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crucible.errors import InputError, MissingPartError
-from crucible.finetune.dataset import Example
-from crucible.finetune.learning import NEEDS, Learner, encode, settings
+from crucible.finetune.data.dataset import Example
+from crucible.finetune.methods.learning import NEEDS, Learner, encode, settings
 from crucible.finetune.records import Training
 
 try:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from crucible.app import Crucible
 from crucible.errors import CancelledError, InputError, ModelUnavailableError, RefusedError
-from crucible.finetune.dataset import Dataset
-from crucible.finetune.gate import Approved, Gate
-from crucible.finetune.health import Monitor, Step
-from crucible.finetune.judged import JudgedReward
-from crucible.finetune.online import Online
+from crucible.finetune.data.dataset import Dataset
+from crucible.finetune.gate.gate import Approved, Gate
+from crucible.finetune.methods.health import Monitor, Step
+from crucible.finetune.methods.judged import JudgedReward
+from crucible.finetune.methods.online import Online
+from crucible.finetune.methods.rollouts import Rollouts, drawn_from
 from crucible.finetune.records import Manifest, Proposal, Trained
-from crucible.finetune.rollouts import Rollouts, drawn_from
-from crucible.finetuning.parts import check_asked, gate_of, judged_by, store_of, unchanged
+from crucible.finetune.steps.parts import check_asked, gate_of, judged_by, store_of, unchanged
 from crucible.models import compiled
 from crucible.models.weights.adapters import AdapterStore
 from crucible.models.weights.catalogue import resolve
@@ -35,7 +35,7 @@ from crucible.storage.provenance import machine, versions
 if TYPE_CHECKING:
     from transformers import Trainer
 
-    from crucible.finetune.learning import Outcome
+    from crucible.finetune.methods.learning import Outcome
 
 LEARNING = ("trl", "peft", "transformers", "accelerate", "safetensors")
 """Packages whose versions decide what a training makes, besides those of every run."""
@@ -60,7 +60,7 @@ def train(
     gate = gate_of(app)
     out = store_of(app).folder(id_)
     gate.approved(id_)
-    from crucible.finetune import learning, samples, together
+    from crucible.finetune.methods import learning, samples, together
 
     leads = together.processes().is_main_process
     with held(out) if leads else nullcontext():
@@ -105,7 +105,7 @@ def train(
 
 
 def _check_ready(app: Crucible, gate: Gate, proposal: Proposal, dataset: Dataset) -> None:
-    from crucible.finetune import together
+    from crucible.finetune.methods import together
 
     online = dataset.kind == "online"
     if (state := gate.state(proposal.id)) != "approved":
@@ -176,13 +176,13 @@ def _trainer(
     app: Crucible, approved: Approved, file: ModelFile, began_from: Path | None, out: Path
 ) -> Iterator[Trainer]:
     """Of the proposal's method, with the engine that draws for it where it learns from answers."""
-    from crucible.finetune import learning
+    from crucible.finetune.methods import learning
 
     proposal, dataset = approved.proposal, approved.dataset
     training = proposal.training
     weights = to_safetensors(file, app.settings.paths.models, training.dtype)
     learner = learning.load(weights, training, began_from)
-    method = import_module(f"crucible.finetune.{proposal.method}")
+    method = import_module(f"crucible.finetune.methods.{proposal.method}")
     if dataset.kind != "online":
         yield method.trainer(learner, dataset.examples, training, out)
         return

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence, Set
 from statistics import median
 from typing import Literal, NamedTuple
 
-from crucible.finetune.contamination import Contamination
+from crucible.finetune.data.contamination import Contamination
 from crucible.prompting.prompt import AFTER_THE_PROGRAM, direct_prompt, stops
 from crucible.prompting.recipe import INSIDE_FENCE, Recipe
 from crucible.security.judge.visible import has_tests

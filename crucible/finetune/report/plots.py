@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from crucible.bench.cells import constructs as constructs_of
 from crucible.bench.report.facts import used
 from crucible.bench.report.plots import constructs, distribution
-from crucible.finetune.health import Step
+from crucible.finetune.methods.health import Step
 from crucible.finetune.records import Measured
 from crucible.reporting.canvas import ARM_COLOURS, Plot, canvas, css, label, percents, rod
 from crucible.reporting.svg import MUTED, inline
 from crucible.reporting.words import brief, percent
 
 if TYPE_CHECKING:
-    from crucible.finetuning.report import Story
+    from crucible.finetune.report import Story
 
 ENDS = 8
 """Steps at the beginning and at the end whose means a title compares."""

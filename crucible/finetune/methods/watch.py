@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from crucible.finetune.health import Monitor, Sign, Step
+from crucible.finetune.methods.health import Monitor, Sign, Step
 from crucible.storage.journal import Journal
 
 

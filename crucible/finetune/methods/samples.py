@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from crucible.finetune.dataset import Example
+from crucible.finetune.data.dataset import Example
 from crucible.security.trust.secrets import redact
 from crucible.storage.journal import Journal, read
 from crucible.types import Frozen
 
 if TYPE_CHECKING:
-    from crucible.finetune.learning import Learner
+    from crucible.finetune.methods.learning import Learner
 
 FILE = "samples.jsonl"
 TOKENS = 64
@@ -51,7 +51,7 @@ def written(learner: Learner, examples: Sequence[Example], step: int) -> list[Sa
     """The beginnings of greedy answers to the first PROMPTS tasks, by the model's own generate."""
     import torch
 
-    from crucible.finetune.learning import prompt_ids
+    from crucible.finetune.methods.learning import prompt_ids
 
     model: Any = learner.model
     training = model.training

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crucible.errors import CancelledError, InputError, MissingPartError, RefusedError
-from crucible.finetune.health import Monitor, Sign, Step
-from crucible.finetune.machine import disk, memory
+from crucible.finetune.methods.health import Monitor, Sign, Step
+from crucible.finetune.methods.machine import disk, memory
 from crucible.finetune.records import Training
 from crucible.storage.journal import Journal
 from crucible.types import Frozen, Message
@@ -226,7 +226,7 @@ def run(
     """
     from transformers import PrinterCallback
 
-    from crucible.finetune.watch import Watch
+    from crucible.finetune.methods.watch import Watch
 
     last = checkpoints(out)
     done = _ended(last)
@@ -290,7 +290,7 @@ def follow(trainer: Trainer, out: Path) -> None:
 
 def _steps(trainer: Trainer, last: Sequence[Path]) -> None:
     """All that there are to make."""
-    from crucible.finetune.together import InStep
+    from crucible.finetune.methods.together import InStep
 
     if trainer.args.world_size > 1:
         trainer.add_callback(InStep())

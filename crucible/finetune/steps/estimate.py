@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from statistics import fmean
 
-from crucible.finetune.dataset import Dataset, Example
+from crucible.finetune.data.dataset import Dataset, Example
 from crucible.finetune.records import Estimate, Training
 
 CHARS_PER_TOKEN = 3.3

@@ -16,9 +16,9 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from crucible.errors import MissingPartError
-from crucible.finetune.grpo import GroupTrainer
-from crucible.finetune.learning import NEEDS
-from crucible.finetune.online import Online, build
+from crucible.finetune.methods.grpo import GroupTrainer
+from crucible.finetune.methods.learning import NEEDS
+from crucible.finetune.methods.online import Online, build
 from crucible.finetune.records import Training
 
 try:

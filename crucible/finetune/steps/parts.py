@@ -9,8 +9,8 @@ from importlib.resources import files
 from crucible.app import Crucible, recipe_of
 from crucible.bench.plan import set_record
 from crucible.errors import InputError, RefusedError
-from crucible.finetune.evaluate import Trial
-from crucible.finetune.gate import Gate
+from crucible.finetune.gate.evaluate import Trial
+from crucible.finetune.gate.gate import Gate
 from crucible.finetune.records import EvaluationSet, Proposal, digest
 from crucible.finetune.store import FinetuneStore
 from crucible.models.weights.catalogue import resolve

@@ -9,10 +9,10 @@ from functools import partial
 
 from crucible.app import Crucible
 from crucible.errors import InputError, RefusedError
-from crucible.finetune.evaluate import Evaluator, Score, Trial, changes, compare
-from crucible.finetune.gate import BUDGET, decide
+from crucible.finetune.gate.evaluate import Evaluator, Score, Trial, changes, compare
+from crucible.finetune.gate.gate import BUDGET, decide
 from crucible.finetune.records import Evaluation, EvaluationSettings, Proposal, digest
-from crucible.finetuning.parts import base_of, check_asked, gate_of, policy_of, safety_trials, store_of, unchanged
+from crucible.finetune.steps.parts import base_of, check_asked, gate_of, policy_of, safety_trials, store_of, unchanged
 from crucible.guards import guarded
 from crucible.models.base import Model
 from crucible.models.weights.adapters import AdapterStore

@@ -7,8 +7,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from crucible.errors import MissingPartError
-from crucible.finetune.learning import NEEDS
-from crucible.finetune.online import FromEngine, Online, build
+from crucible.finetune.methods.learning import NEEDS
+from crucible.finetune.methods.online import FromEngine, Online, build
 
 try:
     from trl.trainer.rloo_config import RLOOConfig

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from crucible.app import Crucible
 from crucible.errors import InputError, NotYetError, StoreError
-from crucible.finetune.contamination import Contamination, Evaluated
-from crucible.finetune.dataset import Dataset, DataSettings, Kind, build
-from crucible.finetune.estimate import estimate
-from crucible.finetune.machine import product_gflops, usual_dtype
+from crucible.finetune.data.contamination import Contamination, Evaluated
+from crucible.finetune.data.dataset import Dataset, DataSettings, Kind, build
+from crucible.finetune.data.when import When
+from crucible.finetune.methods.machine import product_gflops, usual_dtype
 from crucible.finetune.records import KINDS, EvaluationSet, Method, Proposal, Training, digest
+from crucible.finetune.steps.estimate import estimate
+from crucible.finetune.steps.parts import base_of, gate_of, judged_by, safety_trials, store_of
 from crucible.finetune.store import FinetuneStore
-from crucible.finetune.when import When
-from crucible.finetuning.parts import base_of, gate_of, judged_by, safety_trials, store_of
 from crucible.models import compiled
 from crucible.models.weights.adapters import AdapterCard, AdapterStore, check_name
 from crucible.models.weights.catalogue import resolve

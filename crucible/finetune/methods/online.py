@@ -14,12 +14,12 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from crucible.errors import InputError
-from crucible.finetune.dataset import Example
-from crucible.finetune.health import repetition
-from crucible.finetune.learning import Learner, answer_ids, prompt_ids, settings
+from crucible.finetune.data.dataset import Example
+from crucible.finetune.methods.health import repetition
+from crucible.finetune.methods.learning import Learner, answer_ids, prompt_ids, settings
+from crucible.finetune.methods.rollouts import Drawn, Rollouts
+from crucible.finetune.methods.samples import Kind, Sample, keep
 from crucible.finetune.records import Training
-from crucible.finetune.rollouts import Drawn, Rollouts
-from crucible.finetune.samples import Kind, Sample, keep
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -7,10 +7,10 @@ train(app, "sft-0001"); evaluate(app, "sft-0001")
 # crucible finetune promote sft-0001      the same person again
 """
 
-from crucible.finetuning.evaluating import evaluate
-from crucible.finetuning.parts import gate_of, store_of
-from crucible.finetuning.promoting import promote
-from crucible.finetuning.proposing import propose
-from crucible.finetuning.training import train
+from crucible.finetune.steps.evaluating import evaluate
+from crucible.finetune.steps.parts import gate_of, store_of
+from crucible.finetune.steps.promoting import promote
+from crucible.finetune.steps.proposing import propose
+from crucible.finetune.steps.training import train
 
 __all__ = ["evaluate", "gate_of", "promote", "propose", "store_of", "train"]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 import httpx
 
 from crucible.errors import EngineError
-from crucible.finetune.machine import disk
+from crucible.finetune.methods.machine import disk
 from crucible.finetune.records import Training
 from crucible.models.llama.embedded import EmbeddedModel
 from crucible.models.llama.native import multiplies_bfloat16
