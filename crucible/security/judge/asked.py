@@ -49,6 +49,8 @@ class Suite(NamedTuple):
     statements: tuple[Statement, ...] = ()
     names: tuple[str, ...] = ()
     """What the statements expect of the program."""
+    assigned: tuple[tuple[str, str], ...] = ()
+    """Names that the tests behind `cases` give a value, and its source: a program may read them as its own."""
     uncarried: str = ""
     """Why the statements cannot run in a process of their own, where that can be read off them."""
 

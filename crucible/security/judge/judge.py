@@ -28,6 +28,7 @@ from crucible.security.judge import relay
 from crucible.security.judge.asked import MAX_SHOWN, Case, Suite
 from crucible.security.judge.candidate import LOST, Candidate, Reply
 from crucible.security.judge.compare import Checker
+from crucible.security.judge.named_values import reads_one
 from crucible.security.judge.suite import parse_suite
 from crucible.text import one_line
 from crucible.types import CaseResult, CaseStatus, Limits, Task, Verdict
@@ -68,6 +69,8 @@ class SandboxJudge:
         """Judge `code` by the task's visible tests. Raises InputError for tests that cannot be read, and
         SandboxUnavailableError where nothing isolates."""
         suite = parse_suite(task)
+        if suite.assigned and reads_one(code, suite.assigned):
+            suite = parse_suite(task, direct=False)
         began = time.monotonic()
         with long_integers(), Checker(self._sandbox, task) as checker:
             parts = self._parts(code, suite, task, checker)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import copy
+import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from crucible.languages.python import syntax
 from crucible.security.judge.asked import Case
@@ -85,6 +86,20 @@ class Values:
         if case.name.partition("(")[0].partition(".")[0] in self._bound or ("." in case.name and not case.bound):
             return False
         return not self._has_star or case.bound or case.name == entry
+
+
+def assigned(tree: ast.Module) -> list[tuple[str, str]]:
+    """The names that a module of tests assigns, each with the source of its value."""
+    nodes = [node for node in tree.body if isinstance(node, ast.Assign)]
+    return [(name.id, ast.unparse(node.value)) for node in nodes for name in node.targets if isinstance(name, ast.Name)]
+
+
+def reads_one(code: str, assigned: Iterable[tuple[str, str]]) -> bool:
+    """Whether a program uses one of these names, and does not give it the same value itself."""
+    return any(
+        re.search(rf"\b{name}\b", code) and not re.search(rf"^{name} = {re.escape(value)}$", code, re.M)
+        for name, value in assigned
+    )
 
 
 class _Written(ast.NodeTransformer):

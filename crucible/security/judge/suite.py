@@ -21,6 +21,7 @@ from crucible.languages.python import syntax
 from crucible.security.judge import collect, doctests, words
 from crucible.security.judge.asked import MAX_SHOWN, Case, Statement, Suite
 from crucible.security.judge.direct import direct_cases, direct_session, is_idle
+from crucible.security.judge.named_values import assigned
 from crucible.types import Task
 
 MAX_TESTS_CHARS = 1_000_000
@@ -77,7 +78,8 @@ def _read(sources: Sequence[str], entry: str | None, direct: bool) -> Suite:
             case.name for case in cases
         }
         likely = entry or cases[0].name
-        return Suite(_function(likely, entry), cases=tuple(cases), names=_with(names, entry))
+        given = tuple(each for tree, _ in read if tree is not None for each in assigned(tree))
+        return Suite(_function(likely, entry), cases=tuple(cases), names=_with(names, entry), assigned=given)
     statements: list[Statement] = []
     trees: list[ast.Module] = []
     for source, (tree, found) in zip(sources, read, strict=True):

@@ -143,3 +143,10 @@ def test_names_that_the_tests_import_by_a_star_are_not_put_over_the_programs(san
     code = "mod = 7\n\ndef f(n):\n    return n % mod"
     verdict = judged(sandbox, code, "from operator import *\nassert f(9) + 0 == add(1, 1)", entry_point="f")
     assert (verdict.verdict, verdict.trust, verdict.method) == ("pass", "full", "relay")
+
+
+def test_a_name_that_the_tests_set_is_seen_by_a_program_that_reads_it(sandbox: Sandbox) -> None:
+    code = "c = 0\n\ndef f(n):\n    return c + n"
+    assert judged(sandbox, code, "c = 5\nassert f(1) == 6").verdict == "pass"
+    assert judged(sandbox, code, "c = 0\nassert f(1) == 1").method == "calls"
+    assert judged(sandbox, "def f(n):\n    return n", "c = 5\nassert f(c) == 5").method == "calls"
