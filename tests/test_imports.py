@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import crucible
 
 HEAVY = (
     "torch",
@@ -95,3 +98,32 @@ def test_dir_shows_the_public_names_without_importing_them(name: str) -> None:
     code = f"import sys, {name} as it; print(set(it.__all__) - set(dir(it)), 'lancedb' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set() False\n"
+
+
+def imported(path: Path, names: set[str]) -> set[str]:
+    """The package's modules that a file imports, in its functions too, but for those that only a type checker reads."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    checked = [
+        node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+    ]
+    apart = {id(part) for node in checked for part in ast.walk(node)}
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and id(node) not in apart:
+            found |= {
+                each if each in names else node.module for a in node.names for each in [f"{node.module}.{a.name}"]
+            }
+    return found & names
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    root = Path(crucible.__file__).parent
+    paths = {
+        ".".join(path.relative_to(root.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in root.rglob("*.py")
+        if path.parent.name != "plugin"
+    }
+    left = {name: imported(path, set(paths)) - {name} for name, path in paths.items()}
+    while free := {name for name, needs in left.items() if not needs & left.keys()}:
+        left = {name: needs for name, needs in left.items() if name not in free}
+    assert not left, f"a circle among: {sorted(left)}"

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from crucible.config import Settings
     from crucible.types import Episode, Event
 
-APPROVE = ("ask", "auto", "never")
 
 ApproveOption = Annotated[
     str | None,

@@ -4,7 +4,7 @@ of those to the same task; every token's step is clipped, and pulled to the mode
 from __future__ import annotations
 
 from crucible.errors import MissingPartError
-from crucible.finetune.methods.learning import NEEDS
+from crucible.finetune.methods import NEEDS
 from crucible.finetune.methods.online import FromEngine, Online, build
 
 try:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crucible.errors import CancelledError, InputError, MissingPartError, RefusedError
+from crucible.finetune.methods import NEEDS
 from crucible.finetune.methods.health import Monitor, Sign, Step
 from crucible.finetune.methods.machine import disk, memory
 from crucible.finetune.records import Training
@@ -30,7 +31,6 @@ STATE = "trainer_state.json"
 dropout, which `together.check` refuses them, no step draws any."""
 TRACKERS = {"tensorboard": ("tensorboardX", "tensorboard"), "trackio": ("trackio",)}
 """What shows a training's curves while it runs, and the packages of which it needs one."""
-NEEDS = "training needs TRL and PEFT; install them with: pip install 'crucible-codegen[finetune]'"
 
 
 class Outcome(Frozen):

@@ -16,8 +16,8 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from crucible.errors import MissingPartError
+from crucible.finetune.methods import NEEDS
 from crucible.finetune.methods.grpo import GroupTrainer
-from crucible.finetune.methods.learning import NEEDS
 from crucible.finetune.methods.online import Online, build
 from crucible.finetune.records import Training
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from crucible.errors import MissingPartError
-from crucible.finetune.methods.learning import NEEDS
+from crucible.finetune.methods import NEEDS
 from crucible.finetune.methods.online import FromEngine, Online, build
 
 try:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from crucible.errors import InputError, MissingPartError
 from crucible.finetune.data.dataset import Example
-from crucible.finetune.methods.learning import NEEDS, Learner, encode, settings
+from crucible.finetune.methods import NEEDS
+from crucible.finetune.methods.learning import Learner, encode, settings
 from crucible.finetune.records import Training
 
 try:

@@ -7,7 +7,7 @@ to write a checkpoint, all of them do, or they would wait for one another for ev
 from __future__ import annotations
 
 from crucible.errors import InputError, MissingPartError
-from crucible.finetune.methods.learning import NEEDS
+from crucible.finetune.methods import NEEDS
 from crucible.finetune.records import Training
 
 try:

@@ -349,7 +349,3 @@ def _close(one: float, other: float, tolerance: "float | None") -> bool:
         return math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance)
     except OverflowError:  # an integer beyond every float
         return False
-
-
-def _type_name(value: object) -> str:
-    return "number" if type(value) in (int, float) else type(value).__name__
