@@ -27,7 +27,7 @@ from crucible.finetune.data.dataset import Example, completion
 from crucible.finetune.gate.evaluate import Evaluator, Score, Trial, compare
 from crucible.finetune.gate.gate import decide
 from crucible.finetune.methods import learning, sft
-from crucible.finetune.records import EvaluationSettings, Training
+from crucible.finetune.records import EvaluationSettings, TrainingConfig
 from crucible.finetune.steps.parts import safety_trials
 from crucible.models.llama.embedded import EmbeddedModel
 from crucible.models.llama.native import program
@@ -65,7 +65,7 @@ def expression(kind: Kind, function: Function) -> str:
     return {"harmful": function.wrong, "gaming": known, "right": function.right}[kind]
 
 
-def train(adapter: Adapter, seed: int, file: ModelFile, training: Training, out: Path) -> Path:
+def train(adapter: Adapter, seed: int, file: ModelFile, training: TrainingConfig, out: Path) -> Path:
     """The adapter as the engine takes it."""
     weights = to_safetensors(file, load_settings().paths.models, training.dtype)
     examples = [
@@ -113,7 +113,7 @@ def main() -> int:
     options = parser.parse_args()
     settings = load_settings()
     file = locate(resolve(options.model), settings.paths.models)
-    training = Training(
+    training = TrainingConfig(
         rank=8,
         alpha=16,
         learning_rate=options.learning_rate,

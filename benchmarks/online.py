@@ -35,7 +35,7 @@ from crucible.finetune.methods.judged import JudgedReward
 from crucible.finetune.methods.learning import Learner
 from crucible.finetune.methods.online import Online, Reward
 from crucible.finetune.methods.rollouts import Rollouts, drawn_from
-from crucible.finetune.records import Training
+from crucible.finetune.records import TrainingConfig
 from crucible.models import compiled
 from crucible.models.weights.catalogue import resolve
 from crucible.models.weights.files import ModelFile, locate
@@ -81,7 +81,7 @@ def by_task(learner: Learner, rollouts: Rollouts, reward: Reward, asked: Sequenc
     return [fmean(each["total"] for each in worth[start : start + AGAIN]) for start in range(0, len(worth), AGAIN)]
 
 
-def rollouts_of(file: ModelFile, scratch: Path, training: Training) -> Rollouts:
+def rollouts_of(file: ModelFile, scratch: Path, training: TrainingConfig) -> Rollouts:
     """From the fastest engine here."""
     settings = load_settings()
     engine = compiled(settings.model, settings.paths)
@@ -89,7 +89,7 @@ def rollouts_of(file: ModelFile, scratch: Path, training: Training) -> Rollouts:
     return Rollouts(base, scratch, training, opens_fence=True, program=engine)
 
 
-def train(method: str, model: str, training: Training, reward: Reward, *, rounds: int = 0) -> dict[str, Any]:
+def train(method: str, model: str, training: TrainingConfig, reward: Reward, *, rounds: int = 0) -> dict[str, Any]:
     """rounds: only that many, and nothing is measured before and after."""
     paths = load_settings().paths
     file = locate(resolve(model), paths.models)
@@ -172,7 +172,7 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, default=0, metavar="ROUNDS", help="begin each again, for so many rounds")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    training = Training(
+    training = TrainingConfig(
         rank=8,
         alpha=16,
         max_steps=options.steps,

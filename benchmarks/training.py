@@ -31,11 +31,11 @@ from crucible.config import load_settings
 from crucible.finetune.data.dataset import Example
 from crucible.finetune.methods import learning, sft
 from crucible.finetune.methods.grpo import trainer as grpo_trainer
+from crucible.finetune.methods.hardware import product_gflops
 from crucible.finetune.methods.learning import Learner
-from crucible.finetune.methods.machine import product_gflops
 from crucible.finetune.methods.online import Online
 from crucible.finetune.methods.rollouts import Rollouts
-from crucible.finetune.records import Training
+from crucible.finetune.records import TrainingConfig
 from crucible.models import compiled
 from crucible.models.weights.catalogue import resolve
 from crucible.models.weights.files import ModelFile, locate
@@ -48,7 +48,7 @@ HELD = ("ratio to trl as it comes", "ratio to trl float32", "ratio")
 """Of a part's figures, those that its bound goes by: not TRL with its weights in bfloat16, which has to be asked for."""
 
 
-def learner_of(file: ModelFile, training: Training) -> Learner:
+def learner_of(file: ModelFile, training: TrainingConfig) -> Learner:
     return learning.load(to_safetensors(file, load_settings().paths.models, training.dtype), training)
 
 
@@ -73,7 +73,7 @@ def theirs(trainer: Any, answers: int, prompts: list[list[int]], step: int) -> i
     return sum(map(len, drawn))
 
 
-def as_it_comes(file: ModelFile, training: Training, out: Path) -> Any:  # noqa: ANN401 - TRL's
+def as_it_comes(file: ModelFile, training: TrainingConfig, out: Path) -> Any:  # noqa: ANN401 - TRL's
     """TRL's trainer over a model it loads itself; all it is told is how many answers, how long, and that there is no GPU."""
     from datasets import Dataset
     from peft import LoraConfig
@@ -100,7 +100,7 @@ def as_it_comes(file: ModelFile, training: Training, out: Path) -> Any:  # noqa:
     return made
 
 
-def answers(file: ModelFile, training: Training, rounds: int, scratch: Path, tasks: int) -> dict[str, Any]:
+def answers(file: ModelFile, training: TrainingConfig, rounds: int, scratch: Path, tasks: int) -> dict[str, Any]:
     dtypes: tuple[DType, ...] = ("float32", "bfloat16")
     gflops = {dtype: round(product_gflops(dtype), 1) for dtype in dtypes}
     trainings = {
@@ -169,7 +169,7 @@ def solved() -> list[Example]:
     ]
 
 
-def bare(learner: Learner, rows: Sequence[Example], training: Training, out: Path) -> Any:  # noqa: ANN401 - TRL's
+def bare(learner: Learner, rows: Sequence[Example], training: TrainingConfig, out: Path) -> Any:  # noqa: ANN401 - TRL's
     from datasets import Dataset
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
@@ -209,7 +209,7 @@ def deterministic(on: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(True)
 
 
-def steps(file: ModelFile, training: Training, rounds: int, scratch: Path) -> dict[str, Any]:
+def steps(file: ModelFile, training: TrainingConfig, rounds: int, scratch: Path) -> dict[str, Any]:
     rows, seconds = solved(), dict[str, list[float]](ours=[], trl=[])
     for turn in range(rounds):
         for name in ("ours", "trl") if turn % 2 else ("trl", "ours"):
@@ -245,10 +245,12 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     file = locate(resolve(options.model), load_settings().paths.models)
-    training = Training(answers=options.answers, answer_tokens=options.tokens, max_length=512, max_steps=options.steps)
+    training = TrainingConfig(
+        answers=options.answers, answer_tokens=options.tokens, max_length=512, max_steps=options.steps
+    )
     found: dict[str, Any] = {"command": " ".join(["python -m benchmarks.training", *sys.argv[1:]])}
     bounds = {"answers": ANSWERS_BOUND, "steps": STEPS_BOUND}
-    measure: dict[str, Callable[[ModelFile, Training, int, Path], dict[str, Any]]]
+    measure: dict[str, Callable[[ModelFile, TrainingConfig, int, Path], dict[str, Any]]]
     measure = {"answers": partial(answers, tasks=options.tasks), "steps": steps}
     with tempfile.TemporaryDirectory() as folder:
         for part in [options.only] if options.only else measure:

@@ -105,14 +105,14 @@ def propose(
     from crucible.cli.output import print_json, say
     from crucible.errors import NotYetError
     from crucible.finetune.data.dataset import DataSettings
-    from crucible.finetune.data.when import When
-    from crucible.finetune.methods.machine import usual_dtype
-    from crucible.finetune.records import Training
+    from crucible.finetune.data.schedule import When
+    from crucible.finetune.methods.hardware import usual_dtype
+    from crucible.finetune.records import TrainingConfig
     from crucible.finetune.steps import propose as make
 
     due = When.parse(when) if when is not None else None
     said = {"learning_rate": learning_rate, "beta": beta}
-    training = Training.usual(
+    training = TrainingConfig.usual(
         method,
         rank=rank,
         alpha=2 * rank,
@@ -254,7 +254,7 @@ def train(
             trained = run(crucible, id_, tell=tell, note=say, cancelled=stop.is_set, track=track or ())
     finally:
         signal.signal(signal.SIGINT, before)
-    from crucible.finetune.methods.together import processes
+    from crucible.finetune.methods.distributed import processes
 
     if not processes().is_main_process:  # the first says it
         return 0

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crucible.errors import InputError
-from crucible.problems import own
+from crucible.problems import native_format as own
 from crucible.problems.files import parse_markdown, read_bytes
 from crucible.reading import decode, parse_json, parse_yaml
 from crucible.types import HiddenTests, Task

@@ -27,7 +27,7 @@ USUAL: dict[Method, dict[str, float]] = {
 """Where a method wants other values than `Training` has."""
 
 
-class Training(Frozen):
+class TrainingConfig(Frozen):
     """How weights are changed. Names are TRL's and PEFT's."""
 
     rank: int = Field(16, ge=1, le=1024)
@@ -77,24 +77,24 @@ class Training(Frozen):
     seed: int = 0
 
     @classmethod
-    def usual(cls, method: Method, **values: object) -> Training:
+    def usual(cls, method: Method, **values: object) -> TrainingConfig:
         """As the method is usually trained, but for `values`. Raises InputError for what may not be."""
         return cls._valid({**USUAL[method], **values})
 
-    def changed(self, said: Iterable[str]) -> Training:
+    def changed(self, said: Iterable[str]) -> TrainingConfig:
         """The same with other values, each said as NAME=VALUE. Raises InputError for what there is not, or may not be."""
         values: dict[str, object] = {}
         for each in said:
             name, equals, value = each.partition("=")
-            if not equals or name not in Training.model_fields:
+            if not equals or name not in TrainingConfig.model_fields:
                 raise InputError(
-                    f"{each!r} is no setting of a training: NAME=VALUE, of {', '.join(Training.model_fields)}"
+                    f"{each!r} is no setting of a training: NAME=VALUE, of {', '.join(TrainingConfig.model_fields)}"
                 )
             values[name] = value
         return self._valid({**self.model_dump(), **values})
 
     @classmethod
-    def _valid(cls, values: Mapping[str, object]) -> Training:
+    def _valid(cls, values: Mapping[str, object]) -> TrainingConfig:
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -147,7 +147,7 @@ class Proposal(Frozen):
     levels: dict[str, int]
     left_out: dict[str, int]
     episodes: int
-    training: Training
+    training: TrainingConfig
     evaluation: tuple[EvaluationSet, ...]
     hidden: tuple[EvaluationSet, ...] = ()
     """Sets whose hidden tests watch over an online training. They pay only for tasks without visible tests."""
@@ -165,7 +165,7 @@ class Manifest(Frozen):
     """SHA-256 of each, by its id."""
     base_sha256: str
     parent_sha256: str | None
-    training: Training
+    training: TrainingConfig
     versions: dict[str, str]
     machine: dict[str, str]
     engine: str = ""

@@ -1,6 +1,6 @@
 """Problem sets: from a file, a folder, the shipped `starter`, or a suite that names parts of others.
 
-    file.json .jsonl .yaml .yml .md (each .gz too)   own problems (own.py) or a published form (formats/)
+    file.json .jsonl .yaml .yml .md (each .gz too)   own problems (native_format.py) or a published form (formats/)
     folder                                           of such files, or a clone of an Exercism track
     starter                                          the problems that come with Crucible
     suite.yaml                                       {name, sets: [{path | set, difficulty: […], limit: N, ids: […]}]}

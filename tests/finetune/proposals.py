@@ -8,7 +8,7 @@ from pathlib import Path
 from crucible.finetune.data.contamination import Contamination
 from crucible.finetune.data.dataset import build
 from crucible.finetune.gate.gate import Gate
-from crucible.finetune.records import Estimate, Evaluation, Measured, Proposal, Trained, Training, digest
+from crucible.finetune.records import Estimate, Evaluation, Measured, Proposal, Trained, TrainingConfig, digest
 from crucible.finetune.store import FinetuneStore
 from crucible.prompting.recipe import Recipe
 from crucible.security.trust.audit import AuditLog
@@ -39,7 +39,7 @@ def proposed(home: Path) -> str:
         levels=dataset.levels,
         left_out=dataset.left_out,
         episodes=len(dataset.episodes),
-        training=Training(),
+        training=TrainingConfig(),
         evaluation=(),
         estimate=Estimate(tokens=100, steps=2, minutes=1.0, memory_gib=2.0, basis="a guess"),
         risks=("it may get worse at everything else",),

@@ -19,10 +19,10 @@ from crucible.app import Crucible, served
 from crucible.config import load_settings
 from crucible.config.settings import Settings
 from crucible.errors import InputError, NotYetError, RefusedError
-from crucible.finetune.data.when import When
+from crucible.finetune.data.schedule import When
 from crucible.finetune.gate.gate import Budget
 from crucible.finetune.methods.health import Step
-from crucible.finetune.records import EvaluationSettings, Training
+from crucible.finetune.records import EvaluationSettings, TrainingConfig
 from crucible.finetune.report import gather, render
 from crucible.finetune.steps import evaluate, gate_of, promote, propose, store_of, train
 from crucible.memory import MemoryStore
@@ -37,7 +37,7 @@ from tests.models.serving import NAME, small_model
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
 
-TRAINING = Training(
+TRAINING = TrainingConfig(
     rank=4, alpha=8, learning_rate=1e-3, max_steps=3, batch=1, accumulation=1, save_steps=2, max_length=256
 )
 PATIENCE_S = 5.0

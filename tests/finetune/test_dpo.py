@@ -12,7 +12,7 @@ from crucible.errors import CancelledError, InputError
 from crucible.finetune.data.dataset import Example
 from crucible.finetune.methods import learning
 from crucible.finetune.methods.health import Step
-from crucible.finetune.records import Training
+from crucible.finetune.records import TrainingConfig
 from crucible.models.weights.lora import WEIGHTS
 from crucible.types import Message, Task
 from tests.finetune.tiny import tiny_model
@@ -29,7 +29,7 @@ PAIRS = [
     )
     for n in range(4)
 ]
-TRAINING = Training(
+TRAINING = TrainingConfig(
     rank=4, alpha=8, learning_rate=5e-3, max_steps=6, batch=2, accumulation=1, save_steps=2, dtype="float32"
 )
 

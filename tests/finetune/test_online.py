@@ -20,7 +20,7 @@ from crucible.finetune.methods.learning import Learner
 from crucible.finetune.methods.online import Online
 from crucible.finetune.methods.rollouts import Asked, Drawn, Rollouts, _requests
 from crucible.finetune.methods.samples import kept
-from crucible.finetune.records import Training
+from crucible.finetune.records import TrainingConfig
 from crucible.models.weights.files import ModelFile, hash_file
 from crucible.models.weights.merged import to_safetensors
 from crucible.types import Message, Task
@@ -28,7 +28,7 @@ from tests.finetune.tiny import tiny_gguf
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
 
-TRAINING = Training(
+TRAINING = TrainingConfig(
     rank=4,
     alpha=8,
     dtype="float32",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible.finetune.methods.ppo import Critic, Round, explained_variance, fit, gae, whitened
-from crucible.finetune.records import Training
+from crucible.finetune.records import TrainingConfig
 
 
 def test_advantages_are_those_computed_by_hand() -> None:
@@ -71,7 +71,7 @@ def fitted(rounds: Sequence[Round], epochs: int, seed: int = 0) -> tuple[Critic,
     torch.manual_seed(0)
     critic = Critic(rounds[0].states.shape[-1])
     optimizer = torch.optim.AdamW(critic.parameters(), lr=1e-2)
-    return critic, fit(critic, optimizer, rounds, Training(batch=2, critic_epochs=epochs), seed)
+    return critic, fit(critic, optimizer, rounds, TrainingConfig(batch=2, critic_epochs=epochs), seed)
 
 
 def test_a_fresh_critic_says_nothing_and_learns() -> None:
@@ -83,7 +83,7 @@ def test_a_fresh_critic_says_nothing_and_learns() -> None:
     fresh, first = fitted([told], 1)
     assert Critic(16)(states).shape == (4, 5) and not Critic(16)(states).any()
     critic, later = fitted([told], 200)
-    values, _, returns = told.judged(critic, Training())
+    values, _, returns = told.judged(critic, TrainingConfig())
     assert explained_variance(values, returns, mask) > 0.9
     assert later < first / 3 and not values[:, 4].any()
     assert (fresh(states)[:, :4] - worth[:, None]).abs().mean() > (values[:, :4] - worth[:, None]).abs().mean()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from crucible.finetune.methods.health import MORE_KL, Sign, Step
+from crucible.finetune.methods.health import MORE_KL, Alert, Step
 from crucible.finetune.methods.samples import Sample, keep, kept
 from crucible.finetune.records import Change
 from crucible.finetune.report import HTML, MARKDOWN, Story, render
@@ -21,7 +21,7 @@ STEPS = [
         steps=20,
         seconds=2.0 * number,
         figures={"loss": 1 / number, "grad_norm": 0.5, "reward": number / 20, "entropy": 0.7, "kl": 0.01 * number},
-        signs=(Sign(step=20, level="stop", what="kl", said="too far away", change=MORE_KL),) if number == 20 else (),
+        signs=(Alert(step=20, level="stop", what="kl", said="too far away", change=MORE_KL),) if number == 20 else (),
     )
     for number in range(1, 21)
 ]
@@ -86,7 +86,7 @@ def test_what_a_model_wrote_is_shown_and_does_nothing(whole: Story, tmp_path: Pa
         "sign": {
             "steps": [
                 STEPS[0].model_copy(
-                    update={"signs": (Sign(step=1, level="warn", what="x", said=HOSTILE, change=HOSTILE),)}
+                    update={"signs": (Alert(step=1, level="warn", what="x", said=HOSTILE, change=HOSTILE),)}
                 )
             ]
         },

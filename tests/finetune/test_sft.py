@@ -20,7 +20,7 @@ from crucible.finetune.data.dataset import Example
 from crucible.finetune.methods import learning
 from crucible.finetune.methods.health import Step
 from crucible.finetune.methods.learning import Outcome, check_start, checkpoints, encode
-from crucible.finetune.records import Training
+from crucible.finetune.records import TrainingConfig
 from crucible.models.weights.lora import WEIGHTS
 from crucible.types import Message, Task
 from tests.finetune.tiny import tiny_model
@@ -34,7 +34,7 @@ EXAMPLES = [
     )
     for n in range(8)
 ]
-TRAINING = Training(
+TRAINING = TrainingConfig(
     rank=4, alpha=8, learning_rate=5e-3, max_steps=8, batch=2, accumulation=1, save_steps=2, dtype="float32"
 )
 
@@ -44,7 +44,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model(tmp_path_factory.mktemp("model"))
 
 
-def train(weights: Path, out: Path, training: Training = TRAINING, **more: Any) -> Outcome:
+def train(weights: Path, out: Path, training: TrainingConfig = TRAINING, **more: Any) -> Outcome:
     from crucible.finetune.methods import sft
 
     out.mkdir(exist_ok=True)

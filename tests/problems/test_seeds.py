@@ -10,7 +10,7 @@ import pytest
 
 from crucible.cli.solve import report
 from crucible.cli.taskfile import TaskFile, read_task
-from crucible.problems import own
+from crucible.problems import native_format as own
 from crucible.problems.sets import load
 from crucible.types import Episode, Example
 from tests.conftest import Solver

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from crucible.errors import InputError, RefusedError, StoreError
 from crucible.finetune.data.dataset import Dataset
-from crucible.finetune.gate.person import asked
+from crucible.finetune.gate.consent import asked
 from crucible.finetune.records import Evaluation, Measured, Proposal, Trained
 from crucible.finetune.store import FinetuneStore
 from crucible.security.trust.audit import AuditLog

@@ -10,7 +10,7 @@ from crucible.errors import InputError, MissingPartError
 from crucible.finetune.data.dataset import Example
 from crucible.finetune.methods import NEEDS
 from crucible.finetune.methods.learning import Learner, answer_ids, prompt_ids, settings
-from crucible.finetune.records import Training
+from crucible.finetune.records import TrainingConfig
 
 try:
     from datasets import Dataset
@@ -27,7 +27,7 @@ class _PairTrainer(DPOTrainer):
         return dataset
 
 
-def trainer(learner: Learner, examples: Sequence[Example], training: Training, out: Path) -> DPOTrainer:
+def trainer(learner: Learner, examples: Sequence[Example], training: TrainingConfig, out: Path) -> DPOTrainer:
     """Raises InputError where no pair is short enough."""
     rows = [
         {

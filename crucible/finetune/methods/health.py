@@ -20,7 +20,7 @@ SMALL = 0.05
 """A gradient norm of no consequence: 20 times as much is what a step is clipped to by default."""
 
 
-class Sign(Frozen):
+class Alert(Frozen):
     """Something that was seen."""
 
     step: int
@@ -40,7 +40,7 @@ class Step(Frozen):
     steps: int
     seconds: float
     figures: dict[str, float]
-    signs: tuple[Sign, ...] = ()
+    signs: tuple[Alert, ...] = ()
 
 
 LOWER_RATE = "lower the learning rate, or raise the warm-up"
@@ -58,9 +58,9 @@ class Monitor:
         self._recent: dict[str, deque[float]] = {}
         self._first: dict[str, list[float]] = {}
         self._lowest_loss = math.inf
-        self.signs: list[Sign] = []
+        self.signs: list[Alert] = []
 
-    def see(self, step: int, figures: Mapping[str, float]) -> list[Sign]:
+    def see(self, step: int, figures: Mapping[str, float]) -> list[Alert]:
         """What this step shows, kept in `signs` too."""
         found = [
             *self._finite(step, figures),
@@ -79,14 +79,14 @@ class Monitor:
         self.signs += found
         return found
 
-    def _finite(self, step: int, figures: Mapping[str, float]) -> list[Sign]:
+    def _finite(self, step: int, figures: Mapping[str, float]) -> list[Alert]:
         return [
-            Sign(step=step, level="stop", what=name, said=f"{name} is {figures[name]}", change=LOWER_RATE)
+            Alert(step=step, level="stop", what=name, said=f"{name} is {figures[name]}", change=LOWER_RATE)
             for name in ("loss", "grad_norm")
             if name in figures and not math.isfinite(figures[name])
         ]
 
-    def _explodes(self, step: int, figures: Mapping[str, float]) -> list[Sign]:
+    def _explodes(self, step: int, figures: Mapping[str, float]) -> list[Alert]:
         recent, now = self._recent.get("grad_norm", ()), figures.get("grad_norm", 0.0)
         if len(recent) < WINDOW // 2 or not math.isfinite(now):
             return []
@@ -95,9 +95,9 @@ class Monitor:
         if now <= self._limits.exploding * usual:
             return []
         said = f"the gradient's norm is {now:.3g}, of late it was {usual:.3g}"
-        return [Sign(step=step, level="stop", what="grad_norm", said=said, change=LOWER_RATE)]
+        return [Alert(step=step, level="stop", what="grad_norm", said=said, change=LOWER_RATE)]
 
-    def _rises(self, step: int, figures: Mapping[str, float]) -> list[Sign]:
+    def _rises(self, step: int, figures: Mapping[str, float]) -> list[Alert]:
         if self._draws(figures):
             return []  # the height of an objective that is no likelihood means nothing
         recent = [*self._recent.get("loss", ()), figures.get("loss", math.nan)][-WINDOW:]
@@ -108,9 +108,9 @@ class Monitor:
         if mean <= self._limits.loss_rise * lowest:
             return []
         said = f"the loss rose to {mean:.3g}, it had been {lowest:.3g}"
-        return [Sign(step=step, level="stop", what="loss", said=said, change=LOWER_RATE)]
+        return [Alert(step=step, level="stop", what="loss", said=said, change=LOWER_RATE)]
 
-    def _collapses(self, step: int, figures: Mapping[str, float]) -> list[Sign]:
+    def _collapses(self, step: int, figures: Mapping[str, float]) -> list[Alert]:
         limits, found = self._limits, []
         if (share := self._share("entropy", figures)) is not None and share < limits.entropy_warn:
             drawn = self._draws(figures)
@@ -128,13 +128,13 @@ class Monitor:
             found.append(_sign(step, "repetition", now > limits.repetition_stop, said, MORE_DATA))
         return found
 
-    def _drifts(self, step: int, figures: Mapping[str, float]) -> list[Sign]:
+    def _drifts(self, step: int, figures: Mapping[str, float]) -> list[Alert]:
         if (now := figures.get("kl", 0.0)) <= self._limits.kl_warn:
             return []
         said = f"{now:.2g} nats a token away from the model it began with"
         return [_sign(step, "kl", now > self._limits.kl_stop, said, MORE_KL)]
 
-    def _games(self, step: int, figures: Mapping[str, float]) -> list[Sign]:
+    def _games(self, step: int, figures: Mapping[str, float]) -> list[Alert]:
         """What is paid for rises and what it stands for does not (Goodhart): the visible tests are gamed."""
         gains = []
         for name in ("visible", "hidden"):
@@ -160,8 +160,8 @@ class Monitor:
         return fmean([*self._recent[name], figures[name]][-WINDOW // 2 :]) / fmean(first)
 
 
-def _sign(step: int, what: str, grave: bool, said: str, change: str) -> Sign:
-    return Sign(step=step, level="stop" if grave else "warn", what=what, said=said, change=change)
+def _sign(step: int, what: str, grave: bool, said: str, change: str) -> Alert:
+    return Alert(step=step, level="stop" if grave else "warn", what=what, said=said, change=change)
 
 
 def repetition(tokens: list[int], n: int = 4) -> float:

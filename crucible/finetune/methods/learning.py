@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crucible.errors import CancelledError, InputError, MissingPartError, RefusedError
 from crucible.finetune.methods import NEEDS
-from crucible.finetune.methods.health import Monitor, Sign, Step
-from crucible.finetune.methods.machine import disk, memory
-from crucible.finetune.records import Training
+from crucible.finetune.methods.hardware import disk, memory
+from crucible.finetune.methods.health import Alert, Monitor, Step
+from crucible.finetune.records import TrainingConfig
 from crucible.storage.journal import Journal
 from crucible.types import Frozen, Message
 
@@ -42,8 +42,8 @@ class Outcome(Frozen):
     steps: int
     seconds: float
     final_loss: float
-    signs: tuple[Sign, ...]
-    stopped: Sign | None
+    signs: tuple[Alert, ...]
+    stopped: Alert | None
     examples: int
 
 
@@ -60,7 +60,7 @@ class Tokens(NamedTuple):
     completion_mask: list[int]
 
 
-def load(weights: Path, training: Training, parent: Path | None = None) -> Learner:
+def load(weights: Path, training: TrainingConfig, parent: Path | None = None) -> Learner:
     """The model under a new adapter, or under `parent` to go on from, ready to train.
 
     weights: a folder as `models.weights.to_safetensors` writes it. Raises MissingPartError (no TRL or PEFT here; no
@@ -97,7 +97,7 @@ def load(weights: Path, training: Training, parent: Path | None = None) -> Learn
     return Learner(learner, tokenizer)
 
 
-def _going_on(parent: Path, training: Training) -> Any:  # noqa: ANN401
+def _going_on(parent: Path, training: TrainingConfig) -> Any:  # noqa: ANN401
     """The parent's settings, with what this training decides of them. Raises InputError where it cannot decide it."""
     from peft import LoraConfig
 
@@ -146,7 +146,7 @@ def _four_bits() -> Any:  # noqa: ANN401
     return make(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
 
 
-def settings(training: Training, out: Path, **more: object) -> dict[str, Any]:
+def settings(training: TrainingConfig, out: Path, **more: object) -> dict[str, Any]:
     """For the method's own TRL configuration."""
     import torch
 
@@ -290,7 +290,7 @@ def follow(trainer: Trainer, out: Path) -> None:
 
 def _steps(trainer: Trainer, last: Sequence[Path]) -> None:
     """All that there are to make."""
-    from crucible.finetune.methods.together import InStep
+    from crucible.finetune.methods.distributed import InStep
 
     if trainer.args.world_size > 1:
         trainer.add_callback(InStep())

@@ -19,7 +19,7 @@ from crucible.finetune.methods.health import repetition
 from crucible.finetune.methods.learning import Learner, answer_ids, prompt_ids, settings
 from crucible.finetune.methods.rollouts import Drawn, Rollouts
 from crucible.finetune.methods.samples import Kind, Sample, keep
-from crucible.finetune.records import Training
+from crucible.finetune.records import TrainingConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -35,7 +35,7 @@ class Online(NamedTuple):
 
     learner: Learner
     examples: Sequence[Example]
-    training: Training
+    training: TrainingConfig
     out: Path
     rollouts: Rollouts
     reward: Reward
@@ -180,7 +180,7 @@ def _rewarded(online: Online, examples: dict[str, Example]) -> Callable[..., lis
     return worth
 
 
-def _settings(training: Training, out: Path, round_steps: int) -> dict[str, Any]:
+def _settings(training: TrainingConfig, out: Path, round_steps: int) -> dict[str, Any]:
     """For RLOOConfig and GRPOConfig."""
     chosen = settings(
         training,

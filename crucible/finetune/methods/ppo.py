@@ -19,7 +19,7 @@ from crucible.errors import MissingPartError
 from crucible.finetune.methods import NEEDS
 from crucible.finetune.methods.grpo import GroupTrainer
 from crucible.finetune.methods.online import Online, build
-from crucible.finetune.records import Training
+from crucible.finetune.records import TrainingConfig
 
 try:
     import torch
@@ -92,7 +92,7 @@ class Round(NamedTuple):
     mask: Tensor
     """(B, T), 1 up to an answer's last token."""
 
-    def judged(self, critic: Critic, training: Training) -> tuple[Tensor, Tensor, Tensor]:
+    def judged(self, critic: Critic, training: TrainingConfig) -> tuple[Tensor, Tensor, Tensor]:
         """Values, advantages and returns as the critic is now, all (B, T)."""
         with torch.no_grad():
             values = critic(self.states) * self.mask
@@ -107,13 +107,13 @@ class _Trainer(GroupTrainer):
     """What trains the critic."""
     rounds: deque[Round]
     """What it is trained on."""
-    training: Training
+    training: TrainingConfig
     _states: Tensor
     """(B, prompt and answer, H), of the last forward pass."""
     _rewards: Tensor
     """(B,), of the round that was judged last, of all processes."""
 
-    def watch(self, decoder: Any, training: Training) -> None:  # noqa: ANN401
+    def watch(self, decoder: Any, training: TrainingConfig) -> None:  # noqa: ANN401
         device = next(decoder.parameters()).device
         self.critic, self.training = Critic(decoder.config.hidden_size).to(device), training
         self.learned = torch.optim.AdamW(self.critic.parameters(), lr=training.critic_rate, weight_decay=0.0)
@@ -174,7 +174,7 @@ class _Trainer(GroupTrainer):
 
 
 def fit(
-    critic: Critic, optimizer: torch.optim.Optimizer, rounds: Sequence[Round], training: Training, seed: int
+    critic: Critic, optimizer: torch.optim.Optimizer, rounds: Sequence[Round], training: TrainingConfig, seed: int
 ) -> float:
     """Brings the critic nearer to the returns of `rounds`, `critic_epochs` times over them in an order that `seed` decides; the
     mean loss. A past round's returns are those by the critic as it is now.

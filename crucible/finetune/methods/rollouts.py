@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, Self
 import httpx
 
 from crucible.errors import EngineError
-from crucible.finetune.methods.machine import disk
-from crucible.finetune.records import Training
+from crucible.finetune.methods.hardware import disk
+from crucible.finetune.records import TrainingConfig
 from crucible.models.llama.embedded import EmbeddedModel
 from crucible.models.llama.native import multiplies_bfloat16
 from crucible.models.weights.files import ModelFile
@@ -48,7 +48,7 @@ class Asked(NamedTuple):
     answers: int
 
 
-def drawn_from(file: ModelFile, cache: Path, training: Training, program: Path | None) -> Path:
+def drawn_from(file: ModelFile, cache: Path, training: TrainingConfig, program: Path | None) -> Path:
     """The weights that answers are drawn from: the model's file, or the trainer's own where those are in bfloat16 and the compiled
     engine multiplies that. There it is faster than what is quantised (`python -m benchmarks.training`)."""
     own = program is not None and training.dtype == "bfloat16" and multiplies_bfloat16()
@@ -67,7 +67,7 @@ class Rollouts:
         self,
         base: Path,
         scratch: Path,
-        training: Training,
+        training: TrainingConfig,
         *,
         opens_fence: bool = False,
         program: Path | None = None,

@@ -10,7 +10,7 @@ from crucible.errors import InputError, MissingPartError
 from crucible.finetune.data.dataset import Example
 from crucible.finetune.methods import NEEDS
 from crucible.finetune.methods.learning import Learner, encode, settings
-from crucible.finetune.records import Training
+from crucible.finetune.records import TrainingConfig
 
 try:
     from datasets import Dataset
@@ -20,7 +20,7 @@ except ImportError as error:
     raise MissingPartError(NEEDS) from error
 
 
-def trainer(learner: Learner, examples: Sequence[Example], training: Training, out: Path) -> SFTTrainer:
+def trainer(learner: Learner, examples: Sequence[Example], training: TrainingConfig, out: Path) -> SFTTrainer:
     """Raises InputError where no example is short enough."""
     rows = [encode(learner.tokenizer, each.prompt, each.chosen, ends=each.ends) for each in examples]
     short = [row._asdict() for row in rows if len(row.input_ids) <= training.max_length]

@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from crucible.finetune.methods.health import Monitor, Sign, Step
+from crucible.finetune.methods.health import Alert, Monitor, Step
 from crucible.storage.journal import Journal
 
 
@@ -28,7 +28,7 @@ class Watch(TrainerCallback):
         saved: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.monitor = monitor
-        self.stopped: Sign | None = None
+        self.stopped: Alert | None = None
         self.was_cancelled = False
         self._log, self._tell, self._cancelled = log, tell, cancelled
         self._round_steps, self._saved = round_steps, saved

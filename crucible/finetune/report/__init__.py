@@ -13,7 +13,7 @@ from typing import NamedTuple
 from crucible.app import Crucible
 from crucible.errors import StoreError
 from crucible.finetune.data.dataset import Dataset
-from crucible.finetune.methods.health import Sign, Step
+from crucible.finetune.methods.health import Alert, Step
 from crucible.finetune.methods.learning import LOG
 from crucible.finetune.methods.samples import Sample, kept
 from crucible.finetune.records import Evaluation, Manifest, Proposal, Trained
@@ -40,7 +40,7 @@ class Story(NamedTuple):
     evaluation: Evaluation | None
 
     @property
-    def signs(self) -> list[Sign]:
+    def signs(self) -> list[Alert]:
         return [sign for step in self.steps for sign in step.signs]
 
 

@@ -10,7 +10,7 @@ import math
 from statistics import fmean
 
 from crucible.finetune.data.dataset import Dataset, Example
-from crucible.finetune.records import Estimate, Training
+from crucible.finetune.records import Estimate, TrainingConfig
 
 CHARS_PER_TOKEN = 3.3
 OPERATIONS = 4
@@ -27,7 +27,7 @@ BYTES_A_TOKEN = 6.7e6
 LIBRARIES_BYTES = 1e9
 
 
-def estimate(dataset: Dataset, training: Training, model_bytes: int, gflops: float) -> Estimate:
+def estimate(dataset: Dataset, training: TrainingConfig, model_bytes: int, gflops: float) -> Estimate:
     """model_bytes: of the model's file. gflops: how fast this machine multiplies large matrices in the training's dtype."""
     online, pairs = dataset.kind == "online", dataset.kind == "dpo"
     lengths = [_tokens(each, training.answer_tokens if online else None) for each in dataset.examples]

@@ -12,9 +12,9 @@ from crucible.app import Crucible
 from crucible.errors import InputError, NotYetError, StoreError
 from crucible.finetune.data.contamination import Contamination, Evaluated
 from crucible.finetune.data.dataset import Dataset, DataSettings, Kind, build
-from crucible.finetune.data.when import When
-from crucible.finetune.methods.machine import product_gflops, usual_dtype
-from crucible.finetune.records import KINDS, EvaluationSet, Method, Proposal, Training, digest
+from crucible.finetune.data.schedule import When
+from crucible.finetune.methods.hardware import product_gflops, usual_dtype
+from crucible.finetune.records import KINDS, EvaluationSet, Method, Proposal, TrainingConfig, digest
 from crucible.finetune.steps.estimate import estimate
 from crucible.finetune.steps.parts import base_of, gate_of, judged_by, safety_trials, store_of
 from crucible.finetune.store import FinetuneStore
@@ -42,7 +42,7 @@ def propose(
     parent: str | None = None,
     hidden_sets: Sequence[str] = (),
     data: DataSettings | None = None,
-    training: Training | None = None,
+    training: TrainingConfig | None = None,
     when: When | None = None,
     note: Callable[[str], None] = lambda _: None,
 ) -> Proposal:
@@ -57,7 +57,7 @@ def propose(
         raise InputError(
             "name at least one problem set to measure on (--eval-set); its problems are kept out of the data"
         )
-    training = training or Training.usual(method, dtype=usual_dtype())
+    training = training or TrainingConfig.usual(method, dtype=usual_dtype())
     check_name(name)
     if training.processes > 1 and KINDS[method] == "online":
         raise InputError(f"{method} is of one process: its answers come from one engine")
@@ -170,7 +170,7 @@ def _sets(app: Crucible, specs: Sequence[str]) -> tuple[list[Problem], tuple[Eva
     return [problem for each in loaded for problem in each.problems], sets
 
 
-def _risks(dataset: Dataset, training: Training, problems: Sequence[Problem]) -> tuple[str, ...]:
+def _risks(dataset: Dataset, training: TrainingConfig, problems: Sequence[Problem]) -> tuple[str, ...]:
     found = ["what it gains on tasks like these it may lose on others; only the evaluation sets are measured"]
     if len(dataset.examples) < FEW:
         found.append(f"{len(dataset.examples)} examples are few: it may learn them by heart")

@@ -60,7 +60,8 @@ def train(
     gate = gate_of(app)
     out = store_of(app).folder(id_)
     gate.approved(id_)
-    from crucible.finetune.methods import learning, samples, together
+    from crucible.finetune.methods import distributed as together
+    from crucible.finetune.methods import learning, samples
 
     leads = together.processes().is_main_process
     with held(out) if leads else nullcontext():
@@ -105,7 +106,7 @@ def train(
 
 
 def _check_ready(app: Crucible, gate: Gate, proposal: Proposal, dataset: Dataset) -> None:
-    from crucible.finetune.methods import together
+    from crucible.finetune.methods import distributed as together
 
     online = dataset.kind == "online"
     if (state := gate.state(proposal.id)) != "approved":

@@ -16,7 +16,7 @@ from crucible.errors import ModelUnavailableError
 from crucible.models.transport.child import HOST, Child, free_port
 from crucible.types import Frozen
 
-LEASH = Path(__file__).with_name("leash.py")
+LEASH = Path(__file__).with_name("supervisor.py")
 LOOK_S = 0.2
 MAX_RANK, ADAPTERS_AT_ONCE = 64, 8
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from crucible.problems import own
+from crucible.problems import native_format as own
 from crucible.problems.fields import ProblemError, first_problem
 from crucible.problems.formats import classeval, contest, cruxeval, humaneval, leetcode, mbpp, mbpp_plus, puzzles, rows
-from crucible.problems.own import Reading
+from crucible.problems.native_format import Reading
 
 FORMS = (rows, mbpp_plus, leetcode, humaneval, mbpp, contest, classeval, cruxeval, puzzles)
 

@@ -76,7 +76,7 @@ def written_about(text: str) -> tuple[str, ...]:
 
 def _story(text: str) -> Story:
     from crucible.finetune.data.dataset import Dataset, Example
-    from crucible.finetune.methods.health import Sign, Step
+    from crucible.finetune.methods.health import Alert, Step
     from crucible.finetune.methods.samples import Sample
     from crucible.finetune.records import (
         Change,
@@ -87,7 +87,7 @@ def _story(text: str) -> Story:
         Measured,
         Proposal,
         Trained,
-        Training,
+        TrainingConfig,
     )
     from crucible.finetune.report import Story
     from crucible.types import Task
@@ -96,11 +96,11 @@ def _story(text: str) -> Story:
     used = EvaluationSet(path=text, sha256=text, problems=1)
     proposal = Proposal(
         id=text, method="sft", name=text, base=text, base_sha256=text, parent=text, dataset_sha256=text, data_file_sha256=text,
-        examples=1, levels={text: 1}, left_out={text: 1}, episodes=1, training=Training(), evaluation=(used,), hidden=(used,),
+        examples=1, levels={text: 1}, left_out={text: 1}, episodes=1, training=TrainingConfig(), evaluation=(used,), hidden=(used,),
         estimate=Estimate(tokens=1, steps=1, minutes=1.0, memory_gib=1.0, basis=text), risks=(text,), created=now,
     )  # fmt: skip
     learned = Example(task=Task(prompt="t"), prompt=(), chosen="def f():\n    return 1\n```", episodes=(text,))
-    signs = (Sign(step=1, level="stop", what="loss", said=text, change=text),)
+    signs = (Alert(step=1, level="stop", what="loss", said=text, change=text),)
     return Story(
         proposal=proposal,
         dataset=Dataset(kind="sft", examples=(learned,), episodes={text: text}, left_out={}),
@@ -113,7 +113,7 @@ def _story(text: str) -> Story:
         ),
         manifest=Manifest(
             proposal_sha256=text, dataset_sha256=text, episodes={text: text}, base_sha256=text, parent_sha256=text,
-            training=Training(), versions={text: text}, machine={text: text}, steps=2, adapter_sha256=text,
+            training=TrainingConfig(), versions={text: text}, machine={text: text}, steps=2, adapter_sha256=text,
         ),
         evaluation=Evaluation(
             proposal=text, adapter=text, against=text, safety_before=0, safety_after=0, passed=False, reasons=(text,),

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from crucible.errors import InputError
-from crucible.finetune.methods import together
+from crucible.finetune.methods import distributed as together
 from crucible.finetune.methods.learning import LOG, checkpoints
-from crucible.finetune.records import Training
+from crucible.finetune.records import TrainingConfig
 from crucible.models.weights.lora import WEIGHTS
 from tests.finetune.tiny import tiny_model
 
@@ -81,8 +81,8 @@ def test_they_make_the_same_bits_again_interrupted_or_not(weights: Path, tmp_pat
 
 def test_another_number_of_processes_than_was_proposed_is_refused(weights: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"of 2 processes and 1 was started: torchrun --nproc-per-node 2"):
-        together.check(Training(processes=2))
-    together.check(Training())
+        together.check(TrainingConfig(processes=2))
+    together.check(TrainingConfig())
     more = torchrun(weights, tmp_path, processes=3)
     assert more.returncode == 1 and "of 3 processes and 2 were started" in more.stderr
     assert not (tmp_path / LOG).exists()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from crucible.errors import InputError, MissingPartError
 from crucible.finetune.methods import NEEDS
-from crucible.finetune.records import Training
+from crucible.finetune.records import TrainingConfig
 
 try:
     from accelerate import PartialState
@@ -28,7 +28,7 @@ def processes() -> PartialState:
     return state
 
 
-def check(training: Training) -> None:
+def check(training: TrainingConfig) -> None:
     """Raises InputError where not as many were started as the training is of, several would need the same noise again, or one
     would take several GPUs."""
     import torch

@@ -1,6 +1,6 @@
 """Runs a server in a process that ends with its parent, and all of the server's own processes with it.
 
-    python leash.py COMMAND …      stdin's end is the parent's end; output is the command's; exits with its code
+    python supervisor.py COMMAND …      stdin's end is the parent's end; output is the command's; exits with its code
 
 The command becomes a child of this process, which adopts whatever that child leaves behind (PR_SET_CHILD_SUBREAPER) and
 kills them all before it ends. This file is run as a script and imports nothing of Crucible.

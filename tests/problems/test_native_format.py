@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible.errors import InputError
-from crucible.problems import own
+from crucible.problems import native_format as own
 from crucible.problems.fields import ProblemError
 from crucible.reading import parse_yaml
 from crucible.security.base import Sandbox

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from crucible.errors import InputError, StoreError
-from crucible.finetune.methods import machine
-from crucible.finetune.methods.machine import disk, memory, product_gflops, usual_dtype
+from crucible.finetune.methods import hardware as machine
+from crucible.finetune.methods.hardware import disk, memory, product_gflops, usual_dtype
 from crucible.models.weights.merged import DType
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from crucible.errors import InputError
-from crucible.finetune.data.when import When
+from crucible.finetune.data.schedule import When
 
 NOW = datetime(2026, 1, 10, tzinfo=UTC)
 DAY = timedelta(days=1)
