@@ -374,7 +374,7 @@ class Crucible:
 
 
 def recipe_of(settings: Settings, name: str) -> Recipe:
-    """How the model `name` is asked here."""
+    """Return how the model `name` is asked here."""
     from crucible.models.weights.catalogue import catalogue
     from crucible.prompting.recipe import Recipe
 

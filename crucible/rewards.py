@@ -34,7 +34,7 @@ SECURITY = {"error": 1.0, "warning": 0.3, "info": 0.1}
 
 
 class Usage(Frozen):
-    """What a reference program took. 0: not measured."""
+    """The resources a reference program took. 0: not measured."""
 
     cpu_s: float = Field(0.0, ge=0)
     memory_mib: float = Field(0.0, ge=0)

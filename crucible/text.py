@@ -38,7 +38,7 @@ def whole(text: str) -> str:
 
 
 def is_broken(value: Any) -> bool:  # noqa: ANN401
-    """Whether a text in plain data holds half a surrogate pair, as an undecodable byte becomes one too."""
+    """Return whether a text in plain data holds half a surrogate pair, as an undecodable byte becomes one too."""
     if isinstance(value, str):
         return any("\ud800" <= character <= "\udfff" for character in value) if not value.isascii() else False
     if isinstance(value, dict):

@@ -27,7 +27,7 @@ class Frozen(BaseModel):
 
 
 class Limits(Frozen):
-    """What one candidate program may use."""
+    """The resources one candidate program may use."""
 
     wall_s: float = Field(10.0, gt=0, le=600)
     cpu_s: float = Field(10.0, gt=0, le=600)
@@ -52,7 +52,7 @@ class Rule(Frozen):
 
 
 class Task(Frozen):
-    """What the user wants. `tests` and `examples` are visible to the loop.
+    """The user's request. `tests` and `examples` are visible to the loop.
 
     Hidden cases (`test_cases` with `expected_outputs` in a task file) never reach a node: they are kept
     beside the task, in `HiddenTests`, and only the judge that scores a finished run reads them.
@@ -83,12 +83,12 @@ class Task(Frozen):
 
     @property
     def text(self) -> str:
-        """What stands for the task in memory's vector space: the same for storing and for searching."""
+        """Return what stands for the task in memory's vector space: the same for storing and for searching."""
         return f"{self.title}\n{self.prompt}".strip()
 
 
 class HiddenTests(Frozen):
-    """What scores a run after it has ended; no node ever sees it. `limits`: where it needs others than the task's."""
+    """The tests that score a run after it has ended; no node ever sees them. `limits`: where it needs others than the task's."""
 
     examples: tuple[Example, ...] = ()
     tests: str = ""
@@ -114,7 +114,7 @@ class Message(Frozen):
 
 
 class Sampling(Frozen):
-    """How to draw one completion."""
+    """The parameters of one completion."""
 
     max_tokens: int = Field(1024, ge=1)
     temperature: float = Field(0.0, ge=0.0, le=2.0)
@@ -147,7 +147,7 @@ class TokenLogprob(Frozen):
 
 
 class Completion(Frozen):
-    """What the model wrote for one Sampling. Token counts are the engine's own, exact."""
+    """The model's answer to one Sampling. Token counts are the engine's own, exact."""
 
     text: str
     thinking: str = ""
@@ -277,7 +277,7 @@ class Attempt(Frozen):
 
 
 class Diagnosis(Frozen):
-    """What reflect concluded about one failed attempt."""
+    """The conclusion of reflect about one failed attempt."""
 
     attempt_id: str
     cause: str
@@ -345,7 +345,7 @@ class Episode(Frozen):
 
     @property
     def trust(self) -> Literal["full", "claimed", "low", ""]:
-        """Of the verdict that decided it: the hidden tests' where there were any."""
+        """The trust of the verdict that decided it: the hidden tests' where there were any."""
         decisive = self.hidden_verdict or self.verdict
         return decisive.trust if decisive is not None else ""
 
@@ -405,7 +405,7 @@ def merge_prompts(
 
 
 class State(TypedDict, total=False):
-    """What flows through the graph. A node returns only the keys it changes."""
+    """The data that flows through the graph. A node returns only the keys it changes."""
 
     run_id: str
     parent_run: str | None

@@ -108,7 +108,7 @@ def overrides(arm: Arm, budget: int) -> dict[str, dict[str, Any]]:
 
 
 class BenchMemory:
-    """What a cell remembers: it reads from `shown`, which nothing changes while the benchmark runs, and writes to
+    """The memory of a cell: it reads from `shown`, which nothing changes while the benchmark runs, and writes to
     `kept`. Episodes of the very problem are never shown."""
 
     def __init__(self, kept: EpisodeStore, shown: EpisodeStore | None, *, shuffled: bool = False) -> None:

@@ -88,7 +88,7 @@ def _failure(episode: Episode, best: Attempt | None, *, passed: bool, visible: b
 
 
 def attempt_failure(attempt: Attempt) -> Failure:
-    """Why an attempt failed the visible tests."""
+    """Return why an attempt failed the visible tests."""
     if not attempt.code.strip():
         return "no-code"
     errors = [finding for finding in attempt.findings if finding.severity == "error"]
@@ -108,7 +108,7 @@ def _lacks_entry(verdict: Verdict) -> bool:
 
 
 def constructs(code: str) -> dict[str, int]:
-    """How often a program uses each construct; empty for one that does not parse."""
+    """Return how often a program uses each construct; empty for one that does not parse."""
     try:
         nodes = list(ast.walk(syntax.parse(code)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -128,7 +128,7 @@ class Cell(Frozen):
 
     @property
     def result(self) -> dict[str, object]:
-        """What must be the same whenever the cell is run: all but the clock."""
+        """Return what must be the same whenever the cell is run: all but the clock."""
         return self.model_dump(exclude={"wall_s"})
 
 

@@ -26,7 +26,7 @@ SIGNIFICANT = 0.05
 
 
 class Share(Frozen):
-    """How many problems of one difficulty, and how much of them was solved."""
+    """The number of problems of one difficulty, and how many of them were solved."""
 
     problems: int
     pass_at_1: float
@@ -116,7 +116,7 @@ class Point(NamedTuple):
 
 
 def curve(results: Results, arm: str) -> list[Point]:
-    """How much is solved for how little: the share of the arm's cells that are solved and generated at most so many
+    """Return how much is solved for how little: the share of the arm's cells that are solved and generated at most so many
     tokens, at every number where it rises, from (0, …) on."""
     cells = _of(results, arm)
     solved = Counter(cell.tokens.completion for cell in cells if cell.passed)
@@ -224,7 +224,7 @@ def _compared(arm_a: str, arm_b: str, pairs: Sequence[tuple[Cell, Cell]]) -> Com
 
 
 def verdict_sentence(comparison: Comparison) -> str:
-    """What the comparison allows to be said. A difference only where the interval leaves out 0 and the sign test agrees."""
+    """Return what the comparison allows to be said. A difference only where the interval leaves out 0 and the sign test agrees."""
     low, high = comparison.ci95
     if low == high:
         spread = "an interval cannot be given: every problem shows the same difference"

@@ -94,7 +94,7 @@ def progress_bar(title: str) -> tuple[Callable[[int, int, str], None], Callable[
 
 
 class Left:
-    """What is left of a count, in words, by the pace since the first call: what was done before cost nothing now."""
+    """The remaining work of a count, in words, by the pace since the first call: what was done before cost nothing now."""
 
     def __init__(self) -> None:
         self._first: tuple[int, float] | None = None
@@ -119,7 +119,7 @@ def clock(seconds: float) -> str:
 
 
 class CountedBar:
-    """What is done of how many: a bar with a note on a terminal, a line a minute elsewhere, nothing where `quiet`."""
+    """A progress bar over a count, with a note, on a terminal; a line a minute elsewhere; nothing where `quiet`."""
 
     LINE_EVERY_S = 60.0
 

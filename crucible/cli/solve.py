@@ -106,7 +106,7 @@ def without_none(sections: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any
 
 
 def why_auto(settings: Settings) -> str:
-    """Why `engine: auto` means the engine it means here; empty where the engine was named."""
+    """Return why `engine: auto` means the engine it means here; empty where the engine was named."""
     from crucible.models import chosen_because
 
     return chosen_because(settings.model, settings.paths) if settings.model.engine == "auto" else ""

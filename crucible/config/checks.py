@@ -42,7 +42,7 @@ class Source:
     """What is worth saying about it and no problem."""
 
     def sections(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """What is set. A section without content, as when all its lines are comments, sets nothing."""
+        """Return what is set. A section without content, as when all its lines are comments, sets nothing."""
         return ((name, values) for name, values in (self.data or {}).items() if values is not None)
 
 

@@ -25,7 +25,7 @@ Said = tuple[Position | None, str]
 
 @dataclass
 class Document:
-    """What a file says. `problems` are (position or None, what is wrong); `data` holds what could be read."""
+    """The content of a settings file. `problems` are (position or None, what is wrong); `data` holds what could be read."""
 
     data: Any = None
     positions: dict[Place, Position] = field(default_factory=dict)

@@ -43,7 +43,7 @@ class _Variables(EnvSettingsSource):
 
 
 def environment_source() -> Source:
-    """What the environment sets now, with every misspelt variable as a problem."""
+    """Return what the environment sets now, with every misspelt variable as a problem."""
     known = {_variable(key) for key in KEYS} | {HOME_VARIABLE, CACHE_VARIABLE}
     named = {name for name, text in os.environ.items() if name.upper().startswith(PREFIX) and text}
     strangers = sorted(name for name in named if name.upper() not in known)

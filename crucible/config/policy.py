@@ -25,7 +25,7 @@ _RULE = re.compile(r"([A-Z]+)([0-9]*)")
 
 
 def action_of(policy: Policy, name: str) -> Action:
-    """What `policy` says of a rule (`CR301`) or a module (`urllib.request`)."""
+    """Return what `policy` says of a rule (`CR301`) or a module (`urllib.request`)."""
     return next((policy[key] for key in _keys(name) if key in policy), "allow")
 
 
@@ -34,7 +34,7 @@ def strictest(*actions: Action) -> Action:
 
 
 def loosens(policy: Policy, key: str, action: Action) -> bool:
-    """Whether setting `key` to `action` would let something through that `policy` holds back.
+    """Return whether setting `key` to `action` would let something through that `policy` holds back.
 
     What `key` covers and a longer key does not was decided by the longest key that `key` begins with: by what the policy
     says of `key` itself."""

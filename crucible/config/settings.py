@@ -49,7 +49,7 @@ Weight = Annotated[float, Field(ge=0, le=1_000_000)]
 
 
 class ModelSettings(Section):
-    """Which model answers, through which engine, and how samples are drawn."""
+    """The model that answers, its engine, and the parameters of samples."""
 
     name: Name
     """A name from the catalogue, or what the server at `base_url` calls its model."""
@@ -141,12 +141,12 @@ class CyclesSettings(Section):
         return "auto" if self.approve == "ask" and not self.require_human_approval else self.approve
 
     def approval_of(self, severity: Literal["warning", "error"]) -> Literal["ask", "auto", "never"]:
-        """How a yes is given to findings of that severity. What runs nothing at all runs nothing with findings."""
+        """Return how a yes is given to findings of that severity. What runs nothing at all runs nothing with findings."""
         return "never" if self.approval == "never" else self.approve_findings.get(severity, self.approval)
 
     @property
     def asks(self) -> bool:
-        """Whether there may be something to ask."""
+        """Return whether there may be something to ask."""
         return "ask" in (self.approval, self.approval_of("warning"), self.approval_of("error"))
 
 
@@ -174,7 +174,7 @@ class ToolsSettings(Section):
 
 
 class MemorySettings(Section):
-    """How remembered episodes are used as examples."""
+    """The use of remembered episodes as examples."""
 
     k: int = Field(ge=0, le=100)
     """Episodes put into the prompt; 0 for none."""
@@ -208,7 +208,7 @@ class SandboxSettings(Section):
 
 
 class RewardSettings(Section):
-    """What an attempt is worth: a weight for each component, and where they begin to fall. `crucible.rewards` computes it."""
+    """The worth of an attempt: a weight for each component, and where they begin to fall. `crucible.rewards` computes it."""
 
     tests: Weight
     """Weight of the share of tests that pass."""
@@ -248,7 +248,7 @@ class RewardSettings(Section):
 
 
 class Sections(Frozen):
-    """What a settings file may hold."""
+    """The sections of a settings file."""
 
     model: ModelSettings
     cycles: CyclesSettings

@@ -34,7 +34,7 @@ class Pick(NamedTuple):
 
 
 class Round(NamedTuple):
-    """What is worked next, at the same time. `level`: the curriculum's, from 0. Without picks there is nothing left."""
+    """The problems worked next, at the same time. `level`: the curriculum's, from 0. Without picks there is nothing left."""
 
     level: int
     picks: tuple[Pick, ...]

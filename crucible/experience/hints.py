@@ -40,7 +40,7 @@ class Drawn(NamedTuple):
 def draw(
     problem: str, hints: int, *, failed: int, before: Sequence[Decided], seed: int, settings: HintSettings | None = None
 ) -> Drawn:
-    """Whether `problem`, which has so many `hints` and `failed` episodes, gets one. before: earlier decisions on it.
+    """Return whether `problem`, which has so many `hints` and `failed` episodes, gets one. before: earlier decisions on it.
 
     The same arguments give the same decision."""
     settings = settings or packaged(HintSettings)
@@ -62,7 +62,7 @@ class Group(Frozen):
 
 
 class Effect(Frozen):
-    """What hints did. `decisions`, `given`, `given_successes`: over all decisions; the rest over first ones."""
+    """The effect of hints. `decisions`, `given`, `given_successes`: over all decisions; the rest over first ones."""
 
     decisions: int
     given: int

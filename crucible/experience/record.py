@@ -31,7 +31,7 @@ PLAN, ROUNDS, HISTORY, EVALUATIONS, RESULTS = (
 
 
 class TrainPlan(Frozen):
-    """What decides a training; the command must make the same plan to go on with a folder."""
+    """The inputs that decide a training; the command must make the same plan to go on with a folder."""
 
     version: int = 1
     sets: tuple[SetRecord, ...]
@@ -120,7 +120,7 @@ class Entry(Frozen):
 
     @property
     def result(self) -> dict[str, object]:
-        """What must be the same however often the training was interrupted: all but what a clock decides."""
+        """Return what must be the same however often the training was interrupted: all but what a clock decides."""
         clocked = {"reward", "rewards", "seconds"}
         return self.model_dump(exclude=clocked) | {"tests": self.rewards.get("tests")}
 

@@ -53,7 +53,7 @@ FAILED = "an error; the same command goes on"
 
 
 class Goal(NamedTuple):
-    """What is asked of one call. eval_every: 0 for evaluations before the first episode and after the last alone."""
+    """The request of one call. eval_every: 0 for evaluations before the first episode and after the last alone."""
 
     episodes: int
     parallel: int
@@ -105,7 +105,7 @@ class Worker(Protocol):
     def rewards(self, problem: Problem, episode: Episode) -> dict[str, float]: ...
 
     def settled(self, run_id: str) -> None:
-        """What came of the run is on the disk: its checkpoints are not needed any more."""
+        """Note that what came of the run is on the disk: its checkpoints are not needed any more."""
         ...
 
 

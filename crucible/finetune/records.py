@@ -28,7 +28,7 @@ USUAL: dict[Method, dict[str, float]] = {
 
 
 class TrainingConfig(Frozen):
-    """How weights are changed. Names are TRL's and PEFT's."""
+    """The parameters of a training. Names are TRL's and PEFT's."""
 
     rank: int = Field(16, ge=1, le=1024)
     alpha: int = Field(32, ge=1, le=4096)
@@ -122,7 +122,7 @@ class Estimate(Frozen):
 
 
 class Proposal(Frozen):
-    """What somebody is asked to approve. The file's hash is what is approved: another byte is another proposal."""
+    """A fine-tuning somebody is asked to approve. The file's hash is what is approved: another byte is another proposal."""
 
     id: str
     method: Method
@@ -228,7 +228,7 @@ class Change(Frozen):
 
 
 class Evaluation(Frozen):
-    """What was measured of an adapter against what it would replace, and whether it may be promoted."""
+    """The measurement of an adapter against what it would replace, and whether it may be promoted."""
 
     proposal: str
     adapter: str

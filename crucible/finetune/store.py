@@ -34,7 +34,7 @@ class FinetuneStore:
 
     @property
     def scores(self) -> Path:
-        """What was measured, of whatever fine-tuning."""
+        """Return what was measured, of whatever fine-tuning."""
         return self.root / "scores"
 
     def folder(self, id_: str) -> Path:

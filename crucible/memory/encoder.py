@@ -43,7 +43,7 @@ class Encoder(Protocol):
 
     @property
     def name(self) -> str:
-        """Which vector space this is: vectors of two names cannot be compared."""
+        """Return which vector space this is: vectors of two names cannot be compared."""
         ...
 
     @property

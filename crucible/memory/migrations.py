@@ -28,7 +28,7 @@ TABLE = "episodes"
 
 
 class Header(Frozen):
-    """What `store.json` holds. schema_version 0: the store was begun and not finished."""
+    """The content of `store.json`. schema_version 0: the store was begun and not finished."""
 
     schema_version: int = Field(ge=0)
     encoder: str

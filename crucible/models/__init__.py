@@ -44,7 +44,7 @@ def engine_of(settings: ModelSettings, paths: Paths) -> str:
 
 
 def chosen_because(settings: ModelSettings, paths: Paths) -> str:
-    """Why the engine is the one that `engine_of` gives, in words."""
+    """Return why the engine is the one that `engine_of` gives, in words."""
     if settings.engine != "auto":
         return "model.engine says so"
     if settings.base_url:
@@ -93,7 +93,7 @@ def _engine(settings: ModelSettings, paths: Paths, progress: Callable[[str], Non
 
 
 def find_model(settings: ModelSettings, paths: Paths) -> str:
-    """What would serve, in words, without starting or reaching it. Raises like `load_model`."""
+    """Return what would serve, in words, without starting or reaching it. Raises like `load_model`."""
     engine = engine_of(settings, paths)
     if engine == "scripted":
         return f"scripted answers from {settings.script}"
@@ -124,7 +124,7 @@ def compiled(settings: ModelSettings, paths: Paths) -> Path | None:
 
 
 def base_sha256(settings: ModelSettings, paths: Paths) -> str | None:
-    """Of the model's file, where an engine serves it that can apply an adapter of ours; None elsewhere.
+    """Return the SHA-256 of the model's file, where an engine serves it that can apply an adapter of ours; None elsewhere.
 
     Raises like `load_model`."""
     engine = engine_of(settings, paths)

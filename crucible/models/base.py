@@ -44,7 +44,7 @@ def refuse_unloaded(name: str, loaded: Collection[str]) -> None:
 
 
 def leaves_machine(model: Model) -> bool:
-    """Whether what `model` is sent may leave this machine. A model of a third party that does not say so may be anywhere."""
+    """Return whether what `model` is sent may leave this machine. A model of a third party that does not say so may be anywhere."""
     return getattr(model, "remote", True) is not False
 
 
@@ -61,7 +61,7 @@ class Model(Protocol):
 
     @property
     def remote(self) -> bool:
-        """Whether what it is sent leaves this machine. Then no secrets are sent; what has no `remote` counts as remote."""
+        """Return whether what it is sent leaves this machine. Then no secrets are sent; what has no `remote` counts as remote."""
         ...
 
     @property
@@ -69,7 +69,7 @@ class Model(Protocol):
 
     @property
     def features(self) -> frozenset[Feature]:
-        """What may be asked of it; a prefill it has not is left out, a seed it has not is no promise."""
+        """Return what may be asked of it; a prefill it has not is left out, a seed it has not is no promise."""
         ...
 
     def generate(
@@ -107,7 +107,7 @@ class Model(Protocol):
         ...
 
     def notices(self) -> list[str]:
-        """What happened since the last call that a user should know (an engine restart, say)."""
+        """Return what happened since the last call that a user should know (an engine restart, say)."""
         ...
 
     def close(self) -> None:

@@ -29,7 +29,7 @@ _TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
 
 
 class Rule(Frozen):
-    """What to answer when `match` (a regular expression) is found in the last user message."""
+    """The answer to give when `match` (a regular expression) is found in the last user message."""
 
     match: str = ""
     replies: tuple[str, ...] = Field(min_length=1)

@@ -43,7 +43,7 @@ def announced(note: Path, served: Served) -> Iterator[None]:
 
 
 def find(note: Path) -> Served | None:
-    """What is served, None where nothing is: no note, a damaged one, or one whose command has ended."""
+    """Return what is served, None where nothing is: no note, a damaged one, or one whose command has ended."""
     try:
         served = Served.model_validate_json(note.read_bytes())
         os.kill(served.pid, 0)

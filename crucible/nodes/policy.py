@@ -38,7 +38,7 @@ def best_attempt(attempts: Sequence[Attempt]) -> Attempt | None:
 
 
 def behaviour(attempt: Attempt) -> tuple[object, ...]:
-    """What an attempt did on the visible tests: equal for attempts whose every answer was the same. What did not run
+    """Return what an attempt did on the visible tests: equal for attempts whose every answer was the same. What did not run
     agrees with nothing."""
     if attempt.verdict is None or not attempt.verdict.cases:
         return (attempt.id,)

@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS runs (
 
 
 class RunRequest(Frozen):
-    """What a run was asked to do; enough to begin it again if it died before its first checkpoint."""
+    """The request a run was begun with; enough to begin it again if it died before its first checkpoint."""
 
     task: Task
     seed: int
@@ -100,7 +100,7 @@ class RunStore:
         self._lost.setdefault(run_id, str(error))
 
     def lost(self, run_id: str) -> str | None:
-        """Why checkpoints of the run could not be written since this was last asked; None where all were."""
+        """Return why checkpoints of the run could not be written since this was last asked; None where all were."""
         return self._lost.pop(run_id, None)
 
     def start(self, run_id: str, request: RunRequest, model: str) -> None:
@@ -146,12 +146,12 @@ class RunStore:
         return runs[0]
 
     def has(self, run_id: str) -> bool:
-        """Whether a run was begun under exactly this id."""
+        """Return whether a run was begun under exactly this id."""
         with self._alone():
             return self._connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone() is not None
 
     def check(self) -> int:
-        """How many runs there are, once the whole file was read. Raises StoreError for a damaged one."""
+        """Return how many runs there are, once the whole file was read. Raises StoreError for a damaged one."""
         with self._alone():
             (said,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
             if said != "ok":

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def chain(specs: Mapping[str, NodeSpec], start: str) -> list[str]:
-    """What runs in the place of `start`: the node or its replacement, with what runs before and after it."""
+    """Return what runs in the place of `start`: the node or its replacement, with what runs before and after it."""
     replacement = next((spec.name for spec in specs.values() if spec.instead_of == start), start)
     names = {start, replacement}
     before = sorted(spec.name for spec in specs.values() if spec.before in names)

@@ -47,7 +47,7 @@ class Restored(NamedTuple):
 
 
 def kept(settings: Settings) -> dict[str, dict[str, Any]]:
-    """What of `settings` a run goes on with, JSON-ready; an address with a password in it is left out."""
+    """Return what of `settings` a run goes on with, JSON-ready; an address with a password in it is left out."""
     dumped = settings.model_dump(mode="json", include={name: set(keys) for name, keys in KEPT.items()})
     if "@" in urlsplit(dumped["model"]["base_url"] or "").netloc:
         del dumped["model"]["base_url"]

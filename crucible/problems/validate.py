@@ -33,7 +33,7 @@ class Complaint(NamedTuple):
 
 
 def validate(problem: Problem, judge: Judge) -> list[Complaint]:
-    """What is wrong with a problem; nothing where nothing was found. Programs are judged only where the text is sound.
+    """Return what is wrong with a problem; nothing where nothing was found. Programs are judged only where the text is sound.
 
     Raises SandboxUnavailableError."""
     found = list(_text(problem)) or list(_programs(problem, judge))

@@ -17,7 +17,7 @@ MAX_FINDINGS = 3
 
 
 def direct_prompt(task: Task, recipe: Recipe) -> tuple[Message, ...]:
-    """What a model is asked that sees the task alone; the recipe's opening of the answer comes last."""
+    """Return what a model is asked that sees the task alone; the recipe's opening of the answer comes last."""
     return tuple(solve_prompt(task, recipe))
 
 

@@ -11,7 +11,7 @@ Tier = Literal["A", "B"]
 
 
 class Execution(Frozen):
-    """What became of one program. stdout and stderr are capped at limits.output_bytes each."""
+    """The outcome of one program. stdout and stderr are capped at limits.output_bytes each."""
 
     status: Literal["ok", "error", "killed", "timeout", "output_limit"]
     exit_code: int | None
@@ -39,7 +39,7 @@ class SandboxSession(Protocol):
         ...
 
     def pending(self) -> bool:
-        """Whether the guest said something that nobody has read."""
+        """Return whether the guest said something that nobody has read."""
         ...
 
     def close(self) -> dict[str, Any]:

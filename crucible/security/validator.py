@@ -38,7 +38,7 @@ class Validator(Protocol):
     language: ClassVar[str]
 
     def validate(self, source: str) -> tuple[Feedback, ...]:
-        """What is to be said about a program. Never raises for what it holds; each finding names its rule."""
+        """Return what is to be said about a program. Never raises for what it holds; each finding names its rule."""
         ...
 
 
@@ -58,7 +58,7 @@ class PythonValidator:
 
 
 def own_findings(source: str, policy: Policy) -> Iterator[Feedback]:
-    """What our own rules say, without ruff's process."""
+    """Return what our own rules say, without ruff's process."""
     problem = unreadable(source)
     if problem is not None:
         yield problem
@@ -103,7 +103,7 @@ def load_validator(language: str, policy: Policy) -> Callable[[str], tuple[Feedb
 
 
 def validate(code: str, policy: Policy | None = None) -> tuple[Feedback, ...]:
-    """What is to be said about a Python program, the worst first. policy: by default the packaged one.
+    """Return what is to be said about a Python program, the worst first. policy: by default the packaged one.
 
     Never raises for what the program holds; raises MissingPartError without ruff."""
     from crucible.config import default_policy

@@ -23,7 +23,7 @@ def versions() -> Iterator[tuple[str, str]]:
 
 
 def machine() -> dict[str, str]:
-    """What ran it: processor, cores this process may use, memory, system."""
+    """Return what ran it: processor, cores this process may use, memory, system."""
     import psutil
 
     return {

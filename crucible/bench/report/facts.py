@@ -173,7 +173,7 @@ def _failures(cells: dict[str, tuple[Cell, ...]]) -> Iterator[Kind]:
 
 
 def used(programs: Mapping[str, Sequence[Mapping[str, int]]]) -> tuple[Construct, ...]:
-    """Of every arm's programs, each as its constructs' counts, those that most programs use."""
+    """Return the constructs that most programs use, of every arm's programs, each as its constructs' counts."""
     there = {arm: of for arm, of in programs.items() if of}
     found = Counter(name for of in there.values() for program in of for name, times in program.items() if times)
     return tuple(

@@ -27,7 +27,7 @@ class Said(NamedTuple):
 
 
 def verdicts(facts: Facts) -> list[Said]:
-    """What can be said, and the figures for it, of every comparison; of the arms themselves where there is none."""
+    """Return what can be said, and the figures for it, of every comparison; of the arms themselves where there is none."""
     if not facts.verdicts:
         return [_alone(arm) for arm in facts.arms] or [Said("", "Nothing was measured yet", "")]
     return [_said(*said) for said in zip(facts.comparisons, facts.verdicts, strict=True)]

@@ -36,7 +36,7 @@ _FILTERS = {
 
 
 def values(facts: Facts, plots: list[Plot]) -> dict[str, object]:
-    """What the templates show, but for the words in which they show it."""
+    """Return what the templates show, but for the words in which they show it."""
     bounds = [abs(bound) for pair in facts.comparisons for bound in pair.ci95]
     return {
         "facts": facts,

@@ -34,7 +34,7 @@ class Evaluated(Frozen):
 
 
 class Contamination:
-    """What is known of the problems to measure on; asked for every example."""
+    """The problems to measure on, as far as they are known; asked for every example."""
 
     def __init__(self, problems: Iterable[Evaluated]) -> None:
         known = list(problems)
@@ -53,7 +53,7 @@ class Contamination:
         }
 
     def reason(self, text: str, code: str = "") -> str | None:
-        """Which evaluation problem the example is too like, in words; None where it is like none."""
+        """Return which evaluation problem the example is too like, in words; None where it is like none."""
         if (same := self._texts.get(_joined(text))) is not None:
             return f"the text of {same}"
         mine = ngrams(text) - self._stock

@@ -27,7 +27,7 @@ Kind = Literal["sft", "dpo", "online"]
 
 
 class DataSettings(Frozen):
-    """What is taken of what there is."""
+    """The choice of training examples among the episodes."""
 
     per_task: int = 4
     """Different programs, or pairs, of one task."""
@@ -79,7 +79,7 @@ class Dataset(Frozen):
 
     @property
     def levels(self) -> dict[str, int]:
-        """How many examples there are of every difficulty."""
+        """Return how many examples there are of every difficulty."""
         return dict(sorted(Counter(each.task.difficulty or "none" for each in self.examples).items()))
 
 
@@ -108,7 +108,7 @@ def build(
     settings: DataSettings | None = None,
     paid: Set[str] = frozenset(),
 ) -> Dataset:
-    """What can be learned from `episodes`.
+    """Return what can be learned from `episodes`.
 
     recipe: how the model to be trained is asked. evaluated: the problems to measure on, of which nothing may be in it.
     paid: for `online`, the texts of tasks whose hidden tests are known and can pay where there are no visible ones.
@@ -162,7 +162,7 @@ def build(
 
 
 def judge(attempt: Attempt, episode: Episode) -> bool | None:
-    """Whether the attempt is known to be right (True) or wrong (False); None where nothing is proved.
+    """Return whether the attempt is known to be right (True) or wrong (False); None where nothing is proved.
 
     Where there were hidden tests, a pass of the visible ones alone proves nothing; a failure is one in any case. Verdicts
     that rest on the program's own word prove nothing either. In earlier episodes the best attempt alone was judged by the
@@ -294,7 +294,7 @@ _MAKERS = {"sft": _verified, "dpo": _pairs, "online": _tasks}
 
 
 def completion(code: str, recipe: Recipe, *, ends: bool = True) -> str:
-    """What the model is to write after the recipe's opening, to the end of its answer or of the program."""
+    """Return what the model is to write after the recipe's opening, to the end of its answer or of the program."""
     program = code.rstrip() + "\n```" * ends
     return program if recipe.opens_fence else INSIDE_FENCE + program
 

@@ -33,7 +33,7 @@ class When(Frozen):
         return cls(**found)
 
     def not_yet(self, new: int, last: datetime | None, now: datetime) -> str:
-        """What is missing; nothing where it is due. new: episodes; last: when the last proposal was made."""
+        """Return what is missing; nothing where it is due. new: episodes; last: when the last proposal was made."""
         if not new:
             return "there is no new verified episode"
         missing = []

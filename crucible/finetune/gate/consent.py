@@ -13,7 +13,7 @@ from crucible.text import printable
 
 
 def asked(question: str, answer: str) -> bool:
-    """Whether the person at the terminal typed `answer`. There is no other way in: no option, no variable, no pipe.
+    """Return whether the person at the terminal typed `answer`. There is no other way in: no option, no variable, no pipe.
 
     Raises RefusedError where this process has no terminal."""
     try:

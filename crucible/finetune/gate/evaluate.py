@@ -38,7 +38,7 @@ class Trial(Frozen):
 
     @property
     def sha256(self) -> str:
-        """Of what is asked and what decides."""
+        """Return the SHA-256 of what is asked and what decides."""
         return digest(self.model_dump_json())
 
 

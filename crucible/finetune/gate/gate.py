@@ -30,7 +30,7 @@ LOCK_TIMEOUT_S = 10.0
 
 
 class Budget(Frozen):
-    """What an evaluation must have measured, and how much worse an adapter may be and still be promoted."""
+    """The least an evaluation must have measured, and how much worse an adapter may be and still be promoted."""
 
     greedy: float = 0.0
     """Points of greedy pass@1, as a share, that it may lose."""
@@ -47,7 +47,7 @@ BUDGET = Budget()
 
 
 class Promotion(Frozen):
-    """What serves a model: an adapter with its mark, and the fine-tuning that made it. All empty: the model itself."""
+    """The adapter that serves a model, its digest, and the fine-tuning that made it. All empty: the model itself."""
 
     adapter: str = ""
     mark: str = ""
@@ -55,7 +55,7 @@ class Promotion(Frozen):
 
 
 class Approved(NamedTuple):
-    """What was agreed to, as it was read when that was checked."""
+    """The proposal that was agreed to, as it was read when that was checked."""
 
     proposal: Proposal
     sha256: str
@@ -71,7 +71,7 @@ class Gate:
     # ------------------------------------------------------------- what was decided
 
     def state(self, id_: str) -> State:
-        """Where the fine-tuning stands. Raises RefusedError where the log cannot be relied on."""
+        """Return where the fine-tuning stands. Raises RefusedError where the log cannot be relied on."""
         proposal, _ = self._store.proposal(id_)
         records = self._records()
         mine = [record["event"] for record in records if record["subject"].get("proposal") == id_]
@@ -86,12 +86,12 @@ class Gate:
         return "proposed"
 
     def promoted(self, base_sha256: str) -> Promotion:
-        """What serves the model. Raises RefusedError where the log cannot be relied on."""
+        """Return what serves the model. Raises RefusedError where the log cannot be relied on."""
         line = self._line(base_sha256, self._records())
         return line[-1] if line else Promotion()
 
     def ids(self) -> set[str]:
-        """Of all fine-tunings that were ever proposed."""
+        """Return the ids of all fine-tunings that were ever proposed."""
         return {str(record["subject"]["proposal"]) for record in self._records()}
 
     def serving(self) -> set[str]:
@@ -127,7 +127,7 @@ class Gate:
         self._append(REJECTED, id_, sha256=sha256, reason=reason[:500])
 
     def approved(self, id_: str) -> Approved:
-        """What is to be trained. Raises RefusedError unless these very bytes were approved, and not rejected."""
+        """Return what is to be trained. Raises RefusedError unless these very bytes were approved, and not rejected."""
         proposal, sha256 = self._store.proposal(id_)
         if not (yes := self._logged(id_, APPROVED)):
             raise RefusedError(f"{id_} is not approved; a person can do that with: crucible finetune approve {id_}")
@@ -143,7 +143,7 @@ class Gate:
         self._append(TRAINED, id_, sha256=sha256, adapter=record.adapter, mark=record.mark)
 
     def result(self, id_: str) -> Trained:
-        """What the training made, as it was logged. Raises RefusedError where there is none, or it was changed."""
+        """Return what the training made, as it was logged. Raises RefusedError where there is none, or it was changed."""
         found: Trained = self._result(id_, TRAINED, self._store.trained(id_))
         return found
 
@@ -176,7 +176,7 @@ class Gate:
         return True
 
     def roll_back(self, base_sha256: str, id_: str | None = None) -> tuple[Promotion, Promotion]:
-        """What served the model before serves it again, at once. Returns (what was undone, what serves now).
+        """Put back at once what served the model before. Returns (what was undone, what serves now).
 
         id_: the fine-tuning to undo; it must be the one that serves. Raises InputError where that, or anything, is not."""
         with self._locked():
@@ -268,7 +268,7 @@ _STATES: dict[str, State] = {EVALUATED: "evaluated", TRAINED: "trained", REJECTE
 
 
 def question(proposal: Proposal, sha256: str) -> str:
-    """What is to be agreed to, in a few lines."""
+    """Return what is to be agreed to, in a few lines."""
     training = proposal.training
     return "\n".join(
         (
@@ -285,7 +285,7 @@ def question(proposal: Proposal, sha256: str) -> str:
 def decide(
     measured: Sequence[Measured], safety_before: int, safety_after: int, budget: Budget | None = None
 ) -> tuple[bool, tuple[str, ...]]:
-    """Whether it may be promoted, and every reason why not."""
+    """Return whether it may be promoted, and every reason why not."""
     budget = budget or BUDGET
     found = {each.what: each for each in measured}
     reasons = []

@@ -21,7 +21,7 @@ DECIDED = ("should_training_stop", "should_save")
 
 
 def processes() -> PartialState:
-    """Which of how many this one is; they meet here for the first time."""
+    """Return this process's rank and world size. The first call joins the process group."""
     import torch
 
     state: PartialState = PartialState(cpu=not torch.cuda.is_available())

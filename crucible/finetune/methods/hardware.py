@@ -23,7 +23,7 @@ NO_MEMORY = "DefaultCPUAllocator"
 
 
 def usual_dtype() -> DType:
-    """What a model's own weights are best held in on this machine: bfloat16 on a GPU and on a processor that has it (AMX)."""
+    """Return the best dtype for a model's own weights here: bfloat16 on a GPU and on a processor that has it (AMX)."""
     import torch
 
     if torch.cuda.is_available():
@@ -33,7 +33,7 @@ def usual_dtype() -> DType:
 
 
 def product_gflops(dtype: DType, length: int = 0) -> float:
-    """How fast this machine multiplies large matrices, measured in some tenths of a second: what training takes goes by it.
+    """Return how fast this machine multiplies large matrices, measured in some tenths of a second: what training takes goes by it.
 
     A processor without bfloat16 of its own is a hundred times slower in it. length: of the matrices' sides."""
     import torch
@@ -51,7 +51,7 @@ def product_gflops(dtype: DType, length: int = 0) -> float:
 
 @contextmanager
 def disk(place: Path) -> Iterator[None]:
-    """What the libraries say of a disk that takes no more, in our words. Raises StoreError."""
+    """Translate what the libraries say of a full disk. Raises StoreError."""
     from safetensors import SafetensorError
 
     try:
@@ -64,7 +64,7 @@ def disk(place: Path) -> Iterator[None]:
 
 @contextmanager
 def memory() -> Iterator[None]:
-    """What a device that has no memory left says, in our words. Raises InputError."""
+    """Translate what the libraries say of a device without memory left. Raises InputError."""
     import torch
 
     try:

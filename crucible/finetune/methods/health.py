@@ -34,7 +34,7 @@ class Alert(Frozen):
 
 
 class Step(Frozen):
-    """What is told of an optimiser step. seconds: since this process began to train."""
+    """The figures of an optimiser step. seconds: since this process began to train."""
 
     step: int
     steps: int
@@ -61,7 +61,7 @@ class Monitor:
         self.signs: list[Alert] = []
 
     def see(self, step: int, figures: Mapping[str, float]) -> list[Alert]:
-        """What this step shows, kept in `signs` too."""
+        """Return what this step shows, kept in `signs` too."""
         found = [
             *self._finite(step, figures),
             *self._explodes(step, figures),

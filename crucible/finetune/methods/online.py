@@ -31,7 +31,7 @@ figures are told beside it. An answer's text is what the model wrote after the p
 
 
 class Online(NamedTuple):
-    """What an online training is made of."""
+    """The parts of an online training."""
 
     learner: Learner
     examples: Sequence[Example]

@@ -83,7 +83,7 @@ class Critic(nn.Module):
 
 
 class Round(NamedTuple):
-    """What the policy saw before every token of a round's answers, and what each token was paid."""
+    """The policy's view before every token of a round's answers, and each token's reward."""
 
     states: Tensor
     """(B, T, H), in bfloat16: many rounds are kept."""

@@ -103,7 +103,7 @@ def curve(steps: Sequence[Step], kind: _Kind) -> Plot | None:
 
 
 def data(story: Story) -> Iterator[Plot]:
-    """What the recorded answers to learn from are like, where there are any."""
+    """Return what the recorded answers to learn from are like, where there are any."""
     if story.proposal.method not in ("sft", "dpo") and not story.proposal.training.replay:
         return
     texts: Mapping[str, list[str]] = {

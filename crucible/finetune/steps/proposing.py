@@ -46,7 +46,7 @@ def propose(
     when: When | None = None,
     note: Callable[[str], None] = lambda _: None,
 ) -> Proposal:
-    """What could be learned from the episodes in memory, written down for a person to decide on. Nothing is trained.
+    """Write down, for a person to decide on, what could be learned from the episodes in memory. Nothing is trained.
 
     eval_sets: the problems it will be measured on; whatever is too like them is left out of the data. parent: the adapter
     to go on from. hidden_sets: for online methods, the sets that the tasks came from: their hidden tests watch over the

@@ -40,7 +40,7 @@ MAX_CODE = 100_000
 
 
 def problem_with(rule: Rule) -> str | None:
-    """Why this rule cannot be read, None where it can."""
+    """Return why this rule cannot be read, None where it can."""
     head, _, rest = rule.what.strip().partition(" ")
     rest = rest.strip()
     if head == "pattern":

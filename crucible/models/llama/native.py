@@ -54,7 +54,7 @@ Progress = Callable[[int, int, str], None]
 
 
 def folder(cache: Path) -> Path:
-    """Where the build for this version and this processor lies, whether it is there or not."""
+    """Return where the build for this version and this processor lies, whether it is there or not."""
     return cache / "engines" / f"llama.cpp-{version(PACKAGE)}-{_processor()}"
 
 
@@ -106,7 +106,7 @@ def remove(cache: Path) -> list[Path]:
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether a compiled engine does on this processor."""
+    """Return whether a compiled engine does on this processor."""
     return "avx512_bf16" in _features().split()
 
 

@@ -19,7 +19,7 @@ SCRIPT = Path(__file__).with_name("server.py")
 
 
 class EngineOptions(Frozen):
-    """What the child is told. `port` 0 takes a free one; `threads` 0 takes as many as this process may use."""
+    """The options of the engine's child process. `port` 0 takes a free one; `threads` 0 takes as many as this process may use."""
 
     path: Path
     context_length: int

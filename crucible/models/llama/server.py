@@ -56,7 +56,7 @@ def watchdog(server: int, parent: int, slot_dir: str, port: int) -> NoReturn:
 
 
 def answers(port: int) -> bool:
-    """Whether the model is loaded there."""
+    """Return whether the model is loaded there."""
     connection = http.client.HTTPConnection(HOST, port, timeout=1.0)
     try:
         connection.request("GET", "/health")

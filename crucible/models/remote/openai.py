@@ -78,7 +78,7 @@ class OpenAIModel:
 
     @property
     def remote(self) -> bool:
-        """Whether what is sent leaves this machine."""
+        """Return whether what is sent leaves this machine."""
         return not this_machine(urlsplit(self._client.base_url).hostname)
 
     @property

@@ -88,7 +88,7 @@ def need(cache: Path) -> Path:
 
 
 def serveable(cache: Path) -> str:
-    """What SGLang needs to serve on this machine, whether it is here, and the command that installs it, in one sentence."""
+    """Return what SGLang needs to serve on this machine, whether it is here, and the command that installs it, in one sentence."""
     from crucible.models.sglang.process import gpus
 
     count = gpus()

@@ -24,7 +24,7 @@ TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 
 class SglangOptions(Frozen):
-    """What a server is started with."""
+    """The options a server is started with."""
 
     python: Path
     """The interpreter of SGLang's environment."""
@@ -178,5 +178,5 @@ class SglangProcess(ServerProcess):
 
     @property
     def servers(self) -> tuple[str, ...]:
-        """Where the weights are, for what every one of several servers must be told."""
+        """Return where the weights are, for what every one of several servers must be told."""
         return (self.url,)

@@ -134,7 +134,7 @@ class Replicas:
         return self._router.last_words()
 
     def serve(self, options: SglangOptions) -> None:
-        """What a server that is started anew is started with from now on."""
+        """Set the options of servers that are started anew from now on."""
         with self._lock:
             self._options = options
 

@@ -102,7 +102,7 @@ class Answer(ABC):
             raise error
 
     def completion(self) -> Completion:
-        """What there is; an answer that is not complete was cancelled. Raises ContextOverflowError where the prompt took all."""
+        """Return the answer so far; one not complete was cancelled. Raises ContextOverflowError where the prompt took all."""
         counted = self._usage.completion or self._events
         text, thoughts = self._thinking.text, "".join(self._apart) + self._thinking.thoughts
         if self.finish == "length" and not (text.strip() or thoughts) and counted <= 1 < self._sampling.max_tokens:

@@ -67,7 +67,7 @@ def checked_key(key: str | None) -> str | None:
 
 
 def this_machine(host: str | None) -> bool:
-    """Whether `host` names this machine. Any other is another machine, whatever its name resolves to."""
+    """Return whether `host` names this machine. Any other is another machine, whatever its name resolves to."""
     name = (host or "").rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -96,7 +96,7 @@ def client(to: Address, key: str | None, timeout: httpx.Timeout) -> httpx.Client
 
 
 def unusable(url: str) -> str:
-    """Why no client can be made, which lies in the environment."""
+    """Return why no client can be made, which lies in the environment."""
     return (
         f"no connection to {shown(url)} can be made as the environment says: see {PROXIES} (an http:// address; SOCKS "
         "needs the package httpx[socks]), SSL_CERT_FILE and SSL_CERT_DIR"

@@ -150,6 +150,6 @@ def _token(item: dict[str, Any]) -> tuple[str, float] | None:
 
 
 def tokens(value: Any) -> int | None:  # noqa: ANN401 - JSON
-    """How many tokens the answer of a /tokenize counts; None where it is no such answer."""
+    """Return how many tokens the answer of a /tokenize counts; None where it is no such answer."""
     said = mapping(value)
     return len(said["tokens"]) if isinstance(said.get("tokens"), list) else count(said.get("count"))

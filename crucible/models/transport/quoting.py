@@ -68,7 +68,7 @@ def _host(parts: SplitResult) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Why a request failed, in the operating system's words where it said something, else in ours."""
+    """Return why a request failed, in the operating system's words where it said something, else in ours."""
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, ssl.SSLCertVerificationError):

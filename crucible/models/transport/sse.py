@@ -38,7 +38,7 @@ class EventStream:
 
     @property
     def stray(self) -> bytes:
-        """What came and is no event: the body of an answer that is no stream."""
+        """Return what came and is no event: the body of an answer that is no stream."""
         return b"\n".join(self._stray)
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
@@ -56,7 +56,7 @@ class EventStream:
             yield from self._line(line)
 
     def close(self) -> Iterator[Event]:
-        """What the end of the body completes."""
+        """Return what the end of the body completes."""
         rest, self._rest = self._rest.removesuffix(b"\r"), b""
         if rest:
             yield from self._line(rest)

@@ -47,7 +47,7 @@ class Thinking:
         self._state = self._begin
 
     def feed(self, piece: str) -> str:
-        """What of the answer is certain by now; empty while the model thinks."""
+        """Return what of the answer is certain by now; empty while the model thinks."""
         before = len(self._shown)
         self._held += piece
         while self._state():

@@ -194,7 +194,7 @@ class AdapterStore:
             return found.id
 
     def folder(self, card: AdapterCard | Damaged) -> Path:
-        """Where PEFT can load it from."""
+        """Return where PEFT can load it from."""
         return self.root / card.name / f"{card.version:04}"
 
     def gguf(self, card: AdapterCard) -> Path:

@@ -52,14 +52,14 @@ class IndexParts(Frozen):
 
 
 class ChatRecipe(Frozen):
-    """How a model's maker asks it: a system prompt, and the words its answer is opened with."""
+    """The maker's way to ask a model: a system prompt, and the words its answer is opened with."""
 
     system: str | None = None
     prefill: str | None = None
 
 
 class ModelSource(Frozen):
-    """What is known about a model file and where it can be had. None = not known, or not to be had there."""
+    """The facts about a model file and where to get it. None = not known, or not to be had there."""
 
     name: str
     file: str

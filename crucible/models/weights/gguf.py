@@ -75,7 +75,7 @@ def check_magic(path: Path) -> None:
 
 
 def read_texts(path: Path, keys: Collection[str]) -> dict[str, str]:
-    """What the file's metadata says under `keys`, as far as there are texts. Of a damaged file, what comes before the damage."""
+    """Return the texts of the file's metadata under `keys`; of a damaged file, those before the damage."""
     found: dict[str, str] = {}
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         reader = _Reader(data)

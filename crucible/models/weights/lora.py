@@ -47,7 +47,7 @@ _OFF: tuple[object, ...] = (None, False, "", [], {})
 
 
 class LoraConfig(Frozen):
-    """What an adapter's `adapter_config.json` says that matters here."""
+    """The values of an adapter's `adapter_config.json` that matter here."""
 
     rank: int
     alpha: float
@@ -65,7 +65,7 @@ class Pair(NamedTuple):
 
 
 class Base(NamedTuple):
-    """What a GGUF model's file says of itself."""
+    """The values a GGUF model's file gives about itself."""
 
     architecture: str
     layers: int

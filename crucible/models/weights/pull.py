@@ -32,7 +32,7 @@ STALL_S = 0.5
 
 
 class PullProgress(NamedTuple):
-    """How far a pull is. `note`, where not empty, is a line to tell the user once."""
+    """The progress of a pull. `note`, where not empty, is a line to tell the user once."""
 
     done: int
     total: int

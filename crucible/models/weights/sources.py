@@ -43,7 +43,7 @@ class SourceInterrupted(Exception):  # noqa: N818
 
 
 class FileFacts(Frozen):
-    """What a source says of the file; None = it does not say."""
+    """The facts a source gives about a file; None where it gives none."""
 
     bytes: int | None = None
     sha256: str | None = None
@@ -54,7 +54,7 @@ class FileFacts(Frozen):
 class Source(Protocol):
     @property
     def label(self) -> str:
-        """What the user is told the bytes come from."""
+        """Return what the user is told the bytes come from."""
         ...
 
     def facts(self) -> FileFacts:

@@ -23,7 +23,7 @@ def parse(source: str, origin: str, field: str) -> ast.Module:
 
 
 def is_expression(text: str) -> bool:
-    """Whether it can stand where a function is called: `f`, `Solution().f`."""
+    """Return whether it can stand where a function is called: `f`, `Solution().f`."""
     try:
         syntax.parse_expression(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -32,7 +32,7 @@ def is_expression(text: str) -> bool:
 
 
 def after_asserts(tree: ast.Module, count: int) -> int:
-    """How many of the statements it takes for `count` asserts to have run."""
+    """Return how many of the statements it takes for `count` asserts to have run."""
     places = [number for number, node in enumerate(tree.body, 1) if isinstance(node, ast.Assert)]
     return ([0, *places])[min(count, len(places))]
 
@@ -87,7 +87,7 @@ def with_preamble(preamble: str, tests: str) -> str:
 
 
 def examples_in(prompt: str) -> int:
-    """How many "Example N:" blocks a statement shows."""
+    """Return how many "Example N:" blocks a statement shows."""
     return len(re.findall(r"^\W*Example(?: \d+)?:", prompt, re.M))
 
 

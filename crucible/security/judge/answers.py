@@ -88,7 +88,7 @@ _TYPES = frozenset(
 
 
 def after_call(call: str, text: str, next_line: str, *, is_prompt: bool) -> Answer:
-    """What follows a call with its arguments. is_prompt: `>>>` stands before it, so that the bare answer may follow, or
+    """Return what follows a call with its arguments. is_prompt: `>>>` stands before it, so that the bare answer may follow, or
     stand on the next line."""
     if match := _RAISES.match(text):
         if _is_exception(match[1]) and _MAY_FOLLOW.match(text[match.end() :] or ""):
@@ -128,7 +128,7 @@ _SAYS = re.compile(rf"\b(?:{_VERB}|expect(?:s|ed)?|answers?|results?)\b", re.I)
 
 
 def before_call(call: str, text: str) -> Answer:
-    """What stands before a call, where the answer comes first: "4 == f(2)", "returns 4 for f(2)"."""
+    """Return what stands before a call, where the answer comes first: "4 == f(2)", "returns 4 for f(2)"."""
     joint = _TURNED.search(text[-MAX_BEFORE:])
     if joint is None:
         return Answer()
@@ -144,7 +144,7 @@ def before_call(call: str, text: str) -> Answer:
 
 
 def in_table(call: str, text: str) -> Answer:
-    """What stands in the next cell of a Markdown table's row: "| f(2) | 4 |"."""
+    """Return what stands in the next cell of a Markdown table's row: "| f(2) | 4 |"."""
     cell = re.match(r"[`*\s]*\|([^|]*)\|", text)
     found = value(cell[1].strip(" `*")) if cell is not None else None
     if cell is None or not cell[1].strip():

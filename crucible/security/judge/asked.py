@@ -42,7 +42,7 @@ class Statement(NamedTuple):
 
 
 class Suite(NamedTuple):
-    """What is asked of a program. cases: calls of the program. statements: the tests that need Python to run them."""
+    """The cases a program is judged by. cases: calls of the program. statements: the tests that need Python to run them."""
 
     entry_point: str | None
     cases: tuple[Case, ...] = ()
@@ -56,7 +56,7 @@ class Suite(NamedTuple):
 
     @property
     def is_program(self) -> bool:
-        """Whether the program is run as a whole, with stdin and stdout, rather than called."""
+        """Return whether the program is run as a whole, with stdin and stdout, rather than called."""
         return any(case.form == "output" for case in self.cases)
 
     @property

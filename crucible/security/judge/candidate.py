@@ -24,7 +24,7 @@ LOST: tuple[CaseStatus, ...] = ("timeout", "killed", "protocol")
 
 
 class Reply(NamedTuple):
-    """What came of one request: a value, or why there is none. said: the reply itself, for passing on."""
+    """The outcome of one request: a value, or why there is none. said: the reply itself, for passing on."""
 
     status: CaseStatus
     value: Any = None
@@ -72,11 +72,11 @@ class Candidate:
         return self._answer()
 
     def next(self) -> Reply:
-        """What it says next without being asked, where that is what it was started for."""
+        """Return what it says next without being asked, where that is what it was started for."""
         return self._lost if self._lost is not None else self._answer()
 
     def quiet(self) -> bool:
-        """Whether nothing more was said than asked for."""
+        """Return whether nothing more was said than asked for."""
         return self._lost is not None or not self._session.pending()
 
     def explain(self, cases: list[CaseResult]) -> list[CaseResult]:

@@ -36,7 +36,7 @@ class Compared:
 
 
 class Checker:
-    """What makes an answer right. A task's `check` runs in a sandbox of its own."""
+    """The comparison of an answer with what is expected. A task's `check` runs in a sandbox of its own."""
 
     def __init__(self, sandbox: Sandbox, task: Task) -> None:
         self._sandbox, self._task = sandbox, task
@@ -119,7 +119,7 @@ class Checker:
 
 
 def is_plain(value: Any) -> bool:  # noqa: ANN401
-    """Whether a value is a copy in all its parts: no object that stayed in the program, no items of an iterator."""
+    """Return whether a value is a copy in all its parts: no object that stayed in the program, no items of an iterator."""
     return not any(isinstance(part, Opaque | Items) for part in _parts(value))
 
 
@@ -146,7 +146,7 @@ def show(value: Any) -> str:  # noqa: ANN401
 
 
 def same_output(expected: str, printed: str, tolerance: float | None) -> bool:
-    """Whether two printed texts are equal line by line, spaces at line ends and empty lines at the end aside.
+    """Return whether two printed texts are equal line by line, spaces at line ends and empty lines at the end aside.
 
     Lines end with LF or CR LF. tolerance: how far numbers may differ where at least one of them is no integer."""
     one, other = ([line.rstrip(" \t\r") for line in text.rstrip().split("\n")] for text in (expected, printed))

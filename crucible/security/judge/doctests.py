@@ -14,7 +14,7 @@ SKIP = doctest.SKIP
 
 
 def is_session(text: str) -> bool:
-    """Whether `text` holds a doctest example."""
+    """Return whether `text` holds a doctest example."""
     return re.search(r"^\s*>>> ?\S", text, re.M) is not None
 
 
@@ -49,7 +49,7 @@ def stray_asserts(text: str) -> list[str]:
 
 
 def same(want: str, got: str, options: dict[int, bool]) -> bool:
-    """Whether doctest takes `got` for `want` under an example's options."""
+    """Return whether doctest takes `got` for `want` under an example's options."""
     flags = sum(flag for flag, is_set in options.items() if is_set)
     return doctest.OutputChecker().check_output(want, got, flags)
 

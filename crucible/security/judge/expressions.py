@@ -19,7 +19,7 @@ def parse_expression(text: str) -> ast.expr | None:
 
 
 def concrete(node: ast.expr) -> bool:
-    """Whether it names nothing but what it calls, and so can be evaluated where it stands."""
+    """Return whether it names nothing but what it calls, and so can be evaluated where it stands."""
     functions = {id(part.func) for part in ast.walk(node) if isinstance(part, ast.Call)}
     inner: set[str] = set()
     for part in ast.walk(node):
@@ -37,13 +37,13 @@ def concrete(node: ast.expr) -> bool:
 
 
 def balanced(text: str, start: int, most: int) -> int | None:
-    """Where the bracket at `start` is closed (the place after it); None where it is not, within `most` characters."""
+    """Return where the bracket at `start` is closed (the place after it); None where it is not, within `most` characters."""
     end, depth = _scan(text, start, most)
     return end if depth == 0 else None
 
 
 def is_open(text: str) -> bool:
-    """Whether a bracket of `text` waits to be closed."""
+    """Return whether a bracket of `text` waits to be closed."""
     stack = 0
     place = 0
     while place < len(text):
@@ -89,7 +89,7 @@ MAX_ENDS = 24
 
 
 def ends(text: str) -> list[int]:
-    """Where an example that starts `text` may end, the farthest first."""
+    """Return where an example that starts `text` may end, the farthest first."""
     first = text.find("\n")
     places = {len(text), len(text) if first < 0 else first}
     for match in _END.finditer(text[:2_000]):

@@ -12,7 +12,7 @@ LIBRARIES = frozenset(
 
 
 def absent(module, name):
-    """What a library that is not there has: marks, which say nothing about the program."""
+    """Return the attribute of a library that is not there: marks alone, which say nothing about the program."""
     if (module, name) != ("pytest", "mark"):
         raise ImportError(f"the tests use {module}.{name}, and {module} is not in the sandbox; use unittest")
     return Marks()

@@ -77,8 +77,8 @@ class Values:
         return case._replace(name=f"{self._objects[name]}.{method}", bound=True)
 
     def leave(self, case: Case, entry: str | None) -> bool:
-        """Whether the case calls the program, as far as can be told: nothing that the tests bind, nor one of two methods of an
-        object, which would be two objects."""
+        """Return whether the case calls the program, as far as can be told: nothing that the tests bind, nor one of two
+        methods of an object, which would be two objects."""
         if any(len(methods) > 1 for methods in self._methods.values()) or len(set(self._objects.values())) < len(
             self._objects
         ):
@@ -95,7 +95,7 @@ def assigned(tree: ast.Module) -> list[tuple[str, str]]:
 
 
 def reads_one(code: str, assigned: Iterable[tuple[str, str]]) -> bool:
-    """Whether a program uses one of these names, and does not give it the same value itself."""
+    """Return whether a program uses one of these names, and does not give it the same value itself."""
     return any(
         re.search(rf"\b{name}\b", code) and not re.search(rf"^{name} = {re.escape(value)}$", code, re.M)
         for name, value in assigned

@@ -299,7 +299,7 @@ class RemoteClass(type):
 
 
 def stub(peer, name):
-    """What stands for a name of the program in the tests. Raises AttributeError where the program has no such name."""
+    """Return what stands for a name of the program in the tests. Raises AttributeError where the program has no such name."""
     if name.startswith("__"):
         raise AttributeError(name)
     said = peer.ask("describe", None, name)

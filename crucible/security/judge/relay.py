@@ -34,7 +34,7 @@ Key = tuple[int, str]
 
 
 class Outcome(NamedTuple):
-    """What one run of the tests reported. skipped: what the tests themselves left out. doubt: "claimed" or "low" where a
+    """The report of one run of the tests. skipped: what the tests themselves left out. doubt: "claimed" or "low" where a
     pass rests on less than a value."""
 
     loaded: Reply
@@ -141,7 +141,7 @@ class _Reports:
         self._doubt: Literal["", "claimed", "low"] = ""
 
     def is_one(self, said: dict[str, Any]) -> bool:
-        """Whether a message is a report: in form, about a statement there is, not said before, and with the token."""
+        """Return whether a message is a report: in form, about a statement there is, not said before, and with the token."""
         if said.get("token") != self.token:
             return False
         if "done" in said:

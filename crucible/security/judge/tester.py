@@ -6,7 +6,7 @@ import sys
 
 
 def alike(left, right):
-    """Whether equal values have their bools at the same places."""
+    """Return whether equal values have their bools at the same places."""
     if type(left) is bool or type(right) is bool:
         return left is right
     if type(left) in (list, tuple) and type(right) in (list, tuple):

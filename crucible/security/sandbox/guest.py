@@ -65,7 +65,7 @@ def tighten(limits, program):
 
 
 def failure(error):
-    """What a judge may know of an exception: class names, message, line in the program."""
+    """Return what a judge may know of an exception: class names, message, line in the program."""
     line, trace = None, error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == "solution.py":
@@ -102,7 +102,7 @@ def leave(code=None):
 
 
 def prepare(module, code):
-    """What every Python program finds: exit, quit, its file's name; and stacks that fit into the sandbox."""
+    """Put in place what every Python program finds: exit, quit, its file's name; and stacks that fit into the sandbox."""
     import _thread
     import builtins
 

@@ -69,7 +69,7 @@ class Scratch:
                 os.chown(self.folder, uid, uid)
 
     def full(self):
-        """Whether a watched folder has outgrown its limits."""
+        """Return whether a watched folder has outgrown its limits."""
         if not self.watched:
             return False
         size = files = 0
@@ -198,7 +198,7 @@ class Sandbox:
         kill(os.kill, self.pid)
 
     def reap(self, pid):
-        """Whether `pid` is gone. What it used counts."""
+        """Return whether `pid` is gone. What it used counts."""
         try:
             done, state, use = os.wait4(pid, os.WNOHANG)
         except ChildProcessError:

@@ -38,7 +38,7 @@ BOOT = "import marshal,posix\nd=b''\nwhile p:=posix.read(6,65536):d+=p\nposix.cl
 
 
 class Start(NamedTuple):
-    """How one tier starts one sandbox; the launcher's order. Descriptors 3 and 4 are the guest's pipes, 5 holds the
+    """The launcher's order to start one sandbox of one tier. Descriptors 3 and 4 are the guest's pipes, 5 holds the
     filter, 6 the guest."""
 
     argv: list[str]
@@ -195,7 +195,7 @@ class Session:
                 self._fill()
 
     def pending(self) -> bool:
-        """Whether bytes are there that nobody asked for."""
+        """Return whether bytes are there that nobody asked for."""
         self._fill()
         return bool(self._buffer)
 

@@ -69,14 +69,14 @@ def exceeds(one: Extent, other: Extent) -> bool:
 
 
 def barred(findings: tuple[Feedback, ...]) -> bool:
-    """Whether no approval can let a candidate run: it cannot be compiled, or the policy denies it."""
+    """Return whether no approval can let a candidate run: it cannot be compiled, or the policy denies it."""
     return any(
         found.action == "deny" or (found.kind is FindingKind.SYNTAX and found.severity == "error") for found in findings
     )
 
 
 def refusal(findings: tuple[Feedback, ...], cycles: CyclesSettings) -> str | None:
-    """Why the settings let nobody approve of `findings`; None if they do."""
+    """Return why the settings let nobody approve of `findings`; None if they do."""
     asked = [_severity(found) for found in findings if found.action == "ask"]
     never = next((severity for severity in asked if cycles.approval_of(severity) == "never"), None)
     if never is None or cycles.approval == "never":

@@ -65,7 +65,7 @@ def first_error(code: str) -> int | None:
 
 
 def unreadable(code: str) -> Feedback | None:
-    """Why `code` is not given to a parser at all; None if it may be."""
+    """Return why `code` is not given to a parser at all; None if it may be."""
     if len(code) > MAX_CHARS:
         return finding("CR101", f"the program has {len(code)} characters, {MAX_CHARS} are allowed")
     if "\0" in code:
@@ -86,7 +86,7 @@ def unreadable(code: str) -> Feedback | None:
 
 
 def depth(code: str) -> tuple[int, int]:
-    """How deep brackets are nested, and a bound on how many operators hang on one another in one statement."""
+    """Return how deep brackets are nested, and a bound on how many operators hang on one another in one statement."""
     around: list[tuple[int, int]] = []
     deepest = longest = outer = chain = lambdas = 0
     for match in TOKEN.finditer(code):

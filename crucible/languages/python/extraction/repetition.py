@@ -17,7 +17,7 @@ MAX_PERIOD = 60
 
 
 def repetition(text: str) -> int | None:
-    """Where the repetition at the end of `text` begins to say nothing new: after its first round. None where there is none."""
+    """Return where the repetition at the end of `text` says nothing new: after its first round. None where there is none."""
     start = max(0, len(text) - TAIL_CHARS)
     tail = text[start:]
     found = _by_lines(tail)

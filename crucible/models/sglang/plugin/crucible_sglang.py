@@ -79,7 +79,7 @@ def without_pinning(torch: Any) -> None:  # noqa: ANN401 - a module
 
 
 def needed() -> bool:
-    """Whether SGLang would look for vLLM's operator here, and not find it."""
+    """Return whether SGLang would look for vLLM's operator here, and not find it."""
     from sglang.srt import utils  # type: ignore[import-not-found]
 
     own = ("is_cuda", "is_hip", "is_cpu", "is_xpu", "is_npu", "is_musa", "is_mps", "cpu_has_amx_support")
