@@ -69,9 +69,9 @@ def progress_bar(title: str) -> tuple[Callable[[int, int, str], None], Callable[
 
         def line(done: int, total: int, note: str) -> None:
             tenth = 10 * done // total if total else 0
-            if tenth > shown[0]:
+            if total and tenth > shown[0]:  # 0: the size is not known
                 shown[0] = tenth
-                say(f"{title}: {10 * tenth} % of {total / 1e6:.0f} MB {note}")
+                say(f"{title}: {10 * tenth} % of {total / 1e6:.0f} MB {note}".rstrip())
 
         return line, lambda: None
     bar = Progress(
