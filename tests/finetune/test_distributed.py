@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from crucible.errors import InputError
-from crucible.finetune.methods import distributed as together
+from crucible.finetune.methods import distributed
 from crucible.finetune.methods.learning import LOG, checkpoints
 from crucible.finetune.records import TrainingConfig
 from crucible.models.weights.lora import WEIGHTS
@@ -22,22 +22,22 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from crucible.errors import CancelledError
-from crucible.finetune import learning, sft, together
+from crucible.finetune.methods import distributed, learning, sft
 from tests.finetune.test_sft import EXAMPLES, TRAINING
 
 weights, out, processes, stop_after = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 training = TRAINING.model_copy(update={"processes": processes, "max_steps": 4, "batch": 1, "dropout": float(sys.argv[5])})
-together.check(training)
+distributed.check(training)
 steps = []
 trainer = sft.trainer(learning.load(weights, training), EXAMPLES, training, out)
-if together.processes().is_main_process:
+if distributed.processes().is_main_process:
     try:
         learning.run(trainer, out, tell=steps.append, cancelled=lambda: len(steps) + 1 >= stop_after)
     except CancelledError as error:
         print(error)
 else:
     learning.follow(trainer, out)
-together.processes().wait_for_everyone()
+distributed.processes().wait_for_everyone()
 sys.stdout.write(f"steps made: {trainer.state.global_step}\\n")  # in one piece: both write to the same pipe
 """
 
@@ -81,8 +81,8 @@ def test_they_make_the_same_bits_again_interrupted_or_not(weights: Path, tmp_pat
 
 def test_another_number_of_processes_than_was_proposed_is_refused(weights: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"of 2 processes and 1 was started: torchrun --nproc-per-node 2"):
-        together.check(TrainingConfig(processes=2))
-    together.check(TrainingConfig())
+        distributed.check(TrainingConfig(processes=2))
+    distributed.check(TrainingConfig())
     more = torchrun(weights, tmp_path, processes=3)
     assert more.returncode == 1 and "of 3 processes and 2 were started" in more.stderr
     assert not (tmp_path / LOG).exists()

@@ -10,7 +10,7 @@ import pytest
 
 from crucible.errors import StoreError
 from crucible.finetune.methods import rollouts
-from crucible.finetune.records import Training
+from crucible.finetune.records import TrainingConfig
 from crucible.models.weights.files import ModelFile, hash_file
 from crucible.models.weights.merged import to_bfloat16
 from crucible.types import Message, Sampling
@@ -84,6 +84,6 @@ def test_answers_are_drawn_from_the_trainers_own_weights_where_that_is_faster(
     own: bool,
 ) -> None:
     monkeypatch.setattr(rollouts, "multiplies_bfloat16", lambda: multiplies)
-    training = Training.usual("rloo", dtype=dtype)
+    training = TrainingConfig.usual("rloo", dtype=dtype)
     drawn = rollouts.drawn_from(file, tmp_path, training, Path("llama-server") if compiled else None)
     assert drawn == (to_bfloat16(file, tmp_path) if own else file.path)

@@ -60,10 +60,10 @@ def train(
     gate = gate_of(app)
     out = store_of(app).folder(id_)
     gate.approved(id_)
-    from crucible.finetune.methods import distributed as together
+    from crucible.finetune.methods import distributed
     from crucible.finetune.methods import learning, samples
 
-    leads = together.processes().is_main_process
+    leads = distributed.processes().is_main_process
     with held(out) if leads else nullcontext():
         approved = gate.approved(id_)
         proposal, dataset = approved.proposal, approved.dataset
@@ -96,22 +96,22 @@ def train(
                         saved=saved,
                     )
                 except (CancelledError, RefusedError):
-                    together.processes().wait_for_everyone()  # all have left their last step
+                    distributed.processes().wait_for_everyone()  # all have left their last step
                     raise
                 gate.trained(id_, _stored(app, approved, outcome, file))
             else:
                 learning.follow(trainer, out)
-    together.processes().wait_for_everyone()
+    distributed.processes().wait_for_everyone()
     return gate.result(id_)
 
 
 def _check_ready(app: Crucible, gate: Gate, proposal: Proposal, dataset: Dataset) -> None:
-    from crucible.finetune.methods import distributed as together
+    from crucible.finetune.methods import distributed
 
     online = dataset.kind == "online"
     if (state := gate.state(proposal.id)) != "approved":
         raise RefusedError(f"{proposal.id} is {state} already; make a new proposal to train again")
-    together.check(proposal.training)
+    distributed.check(proposal.training)
     check_asked(app, proposal)
     if online and app.settings.cycles.approval != "auto":
         raise RefusedError(f"{proposal.method} runs every answer in the sandbox: say so with --approve auto")
