@@ -232,7 +232,7 @@ def test_where_the_log_does_not_verify_nothing_is_promoted(tmp_path: Path) -> No
 SWITCH = """
 import sys
 from pathlib import Path
-from crucible.finetune import gate as module
+from crucible.finetune.gate import gate as module
 from tests.finetune.proposals import BASE, gate
 module.asked = lambda question, answer: True  # the person of this test is quick
 home, id_ = Path(sys.argv[1]), sys.argv[2]

@@ -60,8 +60,7 @@ def train(
     gate = gate_of(app)
     out = store_of(app).folder(id_)
     gate.approved(id_)
-    from crucible.finetune.methods import distributed
-    from crucible.finetune.methods import learning, samples
+    from crucible.finetune.methods import distributed, learning, samples
 
     leads = distributed.processes().is_main_process
     with held(out) if leads else nullcontext():
